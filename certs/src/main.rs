@@ -1,0 +1,3 @@
+//! Writes a throw-away PKI into a folder.
+
+fn main() {}

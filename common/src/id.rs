@@ -1,0 +1,77 @@
+//! Identifiers that cannot be mixed up. All of them print as text that logs can be searched for.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Follows one request across both edges: 16 random bytes in hexadecimal, made by edge-e.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TrackingId([u8; 16]);
+
+impl TrackingId {
+    /// Makes an id of `bytes`, which the caller took from a random source.
+    #[must_use]
+    pub const fn new(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for TrackingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for TrackingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is not 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a tracking id has 32 hexadecimal digits")]
+pub struct TrackingIdError;
+
+impl FromStr for TrackingId {
+    type Err = TrackingIdError;
+
+    fn from_str(text: &str) -> Result<Self, TrackingIdError> {
+        if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(TrackingIdError);
+        }
+        u128::from_str_radix(text, 16)
+            .map(|n| Self(n.to_be_bytes()))
+            .map_err(|_| TrackingIdError)
+    }
+}
+
+/// The number of an edge-c among all that share an edge-e: it stands in every cookie that core issues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CoreId(pub u8);
+
+impl fmt::Display for CoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tracking_id_reads_back_as_written() {
+        let id = TrackingId::new(*b"0123456789abcdef");
+
+        assert_eq!(id.to_string().parse::<TrackingId>(), Ok(id));
+        assert!("xyz".parse::<TrackingId>().is_err());
+        assert!(
+            "+0112233445566778899aabbccddeeff"
+                .parse::<TrackingId>()
+                .is_err()
+        );
+    }
+}

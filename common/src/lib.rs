@@ -1,0 +1,39 @@
+//! What both edges need, and every protocol core.
+//!
+//! Code map, in order of dependence: **a module may use only those above it.**
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`limits`] | every bound, with its reason |
+//! | [`time`], [`redact`], [`net`], [`id`] | small types that cannot be confused |
+//! | [`wire`] | bounds-checked reading and writing of binary fields |
+//! | [`http`] | the request target in its one normalised form |
+//! | [`policy`] | allow list, domains, rate limits: pure decisions |
+//! | [`tls`] | TLS configurations and the names in certificates |
+//! | [`mra`] | what only this product speaks: edge paths, edge verbs, the `X-Auth` cookie |
+//! | [`link`] | control commands and the greeting on the link between the edges |
+//! | [`session`] | who is signed in; owns no socket |
+//! | [`config`] | reading configuration files and saying what is wrong with them |
+//! | [`telemetry`] | names and labels of metrics and log fields |
+//! | [`runtime`] | feature `io`: the shells around the cores; the only part that knows tokio |
+//!
+//! Nothing outside [`runtime`] reads a clock, opens a socket or spawns a task.
+
+pub mod config;
+pub mod http;
+pub mod id;
+pub mod limits;
+pub mod link;
+pub mod mra;
+pub mod net;
+pub mod policy;
+pub mod redact;
+#[cfg(feature = "io")]
+pub mod runtime;
+pub mod session;
+pub mod telemetry;
+#[cfg(any(test, feature = "test-util"))]
+pub mod testing;
+pub mod time;
+pub mod tls;
+pub mod wire;

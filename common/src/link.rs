@@ -1,0 +1,6 @@
+//! What the two edges say to each other on the link. HTTP framing is left to `hyper` and `h2`.
+
+pub mod control;
+pub mod greeting;
+pub mod pick;
+pub mod preface;

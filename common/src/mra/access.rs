@@ -1,0 +1,1 @@
+//! The edge verbs and their answers that need no inner server: `get_edge_sso`, refusals.

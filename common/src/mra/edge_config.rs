@@ -1,0 +1,1 @@
+//! The `getEdgeConfigResponse` document (reference section 4): writer and reader.

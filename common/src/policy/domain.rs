@@ -1,0 +1,1 @@
+//! The service domains, the deployments they belong to, and which are enabled.

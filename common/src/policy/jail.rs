@@ -1,0 +1,1 @@
+//! Addresses that are refused for a while after too many authorisation failures.

@@ -1,0 +1,1 @@
+//! Token buckets and sliding windows with a bounded number of keys.

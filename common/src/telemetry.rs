@@ -1,0 +1,1 @@
+//! Names and labels of metrics and log fields: values only.

@@ -1,0 +1,4 @@
+//! TLS configurations, and the names that certificates give to peers.
+
+pub mod config;
+pub mod identity;

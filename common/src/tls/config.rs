@@ -1,0 +1,1 @@
+//! Server and client configurations of rustls for each leg: public, link, inside.

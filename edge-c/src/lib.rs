@@ -1,0 +1,1 @@
+//! The edge-c library: everything but the command line's entry.

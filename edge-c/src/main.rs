@@ -1,0 +1,3 @@
+//! The edge-c binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The edge-e library: everything but the command line's entry.

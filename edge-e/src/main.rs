@@ -1,0 +1,3 @@
+//! The edge-e binary.
+
+fn main() {}
