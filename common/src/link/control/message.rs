@@ -1,0 +1,113 @@
+//! What the edges tell each other on the control stream: edge-c commands, edge-e reports.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::CoreId;
+use crate::net::Domain;
+use crate::redact::Secret;
+use crate::time::UnixTime;
+
+/// From edge-c to edge-e. Each is idempotent: applied twice it does what it does once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum Command {
+    /// Sends nothing new to this core; requests under way go on.
+    Drain,
+    /// Addresses that are refused until a time. Replaces what was said before.
+    Bans {
+        /// Whom, until when.
+        bans: Vec<Ban>,
+    },
+    /// The keys that cookies of this core verify with. Replaces what was said before.
+    FilterKeys {
+        /// Newest first; two at most are in use.
+        keys: Vec<FilterKeyMessage>,
+    },
+    /// What edge-e needs to answer for the core's domains. Replaces what was said before.
+    Policy(Policy),
+    /// Sessions that are over before their time.
+    Revoke {
+        /// Which, and until when they would have lived.
+        sessions: Vec<Revocation>,
+    },
+}
+
+/// From edge-e to edge-c.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "report", rename_all = "kebab-case")]
+pub enum Report {
+    /// edge-e is shutting down: it takes no new clients.
+    Draining,
+    /// edge-e has everything that a core says at the start, and sends it requests from now on.
+    Ready,
+}
+
+/// A refused address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ban {
+    /// Whom.
+    pub address: IpAddr,
+    /// Until when.
+    pub until: UnixTime,
+}
+
+/// A filter key on its way to edge-e. It checks cookies; it can't make sessions, because edge-c looks each up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterKeyMessage {
+    /// Whose key.
+    pub core: CoreId,
+    /// Which of that core's keys.
+    pub generation: u8,
+    /// 32 bytes in base64.
+    #[serde(with = "secret_text")]
+    pub key: Secret<String>,
+}
+
+/// A session that is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// The session's public name: SHA-256 of its id, in base64.
+    pub session: String,
+    /// When it would have expired: the entry may be forgotten then.
+    pub until: UnixTime,
+}
+
+/// What edge-e may answer by itself for a core, and what it lets through.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Realm of the Basic challenge.
+    pub realm: String,
+    /// The domains the core serves.
+    pub domains: Vec<DomainPolicy>,
+    /// Sign-in requests per address before edge-e refuses: how many.
+    pub sign_in_count: u32,
+    /// And within how many seconds.
+    pub sign_in_window_secs: u64,
+}
+
+/// A domain the core serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainPolicy {
+    /// Its name.
+    pub name: Domain,
+    /// The whole answer to `get_edge_sso`.
+    pub sso_document: String,
+}
+
+mod secret_text {
+    use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
+
+    use crate::redact::Secret;
+
+    pub(super) fn serialize<S: Serializer>(key: &Secret<String>, to: S) -> Result<S::Ok, S::Error> {
+        key.reveal().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Secret<String>, D::Error> {
+        String::deserialize(from).map(Secret::new)
+    }
+}
