@@ -34,3 +34,55 @@ pub const EDGE_SEGMENT_BYTES_MAX: usize = 720;
 pub const EDGE_SEGMENT_DECODED_BYTES_MAX: usize = 540;
 const _: () = assert!(EDGE_SEGMENT_DECODED_BYTES_MAX >= 2 * DNS_NAME_BYTES_MAX + 5 + 5 + 3 + 2);
 const _: () = assert!(EDGE_SEGMENT_DECODED_BYTES_MAX * 4 / 3 <= EDGE_SEGMENT_BYTES_MAX);
+
+// --- TLS ---
+
+/// Session tickets sent after a TLS 1.3 handshake: tickets are stateless here, so one serves any number of resumptions.
+pub const TLS_TICKETS_PER_HANDSHAKE: usize = 1;
+/// TLS sessions remembered towards inner servers: a few per node, for hundreds of nodes.
+pub const INSIDE_TLS_SESSIONS_MAX: usize = 1024;
+/// Names read from one certificate.
+pub const CERTIFICATE_NAMES_MAX: usize = 256;
+/// A TLS handshake must be done within this time; it holds a connection slot meanwhile.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+// --- sockets ---
+
+/// Connections that the kernel holds until they are accepted: a few seconds of a reconnect storm.
+pub const LISTEN_BACKLOG: i32 = 4096;
+/// Pause after an accept that failed for want of descriptors: connections must end before the next can begin.
+pub const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
+/// A TCP connection idle for this long is probed.
+pub const TCP_KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// Time between two probes.
+pub const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Probes lost before the connection is dead.
+pub const TCP_KEEPALIVE_RETRIES: u32 = 3;
+
+// --- HTTP ---
+
+/// Fields of one head: real clients send about twenty.
+pub const HTTP_FIELDS_MAX: usize = 100;
+/// Read buffer of an HTTP/1.1 connection, and so the longest head.
+pub const HTTP_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Streams of one HTTP/2 client connection: what browsers expect; more are refused by the protocol.
+pub const HTTP2_STREAMS_MAX: u32 = 128;
+/// Decoded header section of an HTTP/2 request.
+pub const HTTP2_HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
+/// What one stream may send unasked.
+pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// What one connection may send unasked; a stopped upload holds at most this much memory.
+pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// What is buffered for one stream that its peer does not read.
+pub const HTTP2_SEND_BUFFER_BYTES: usize = 256 * 1024;
+/// Streams reset by the client before they were looked at (rapid reset, CVE-2023-44487).
+pub const HTTP2_PENDING_RESETS_MAX: usize = 50;
+/// Streams reset by us for the client's errors over the life of a connection.
+pub const HTTP2_LOCAL_ERROR_RESETS_MAX: usize = 1024;
+/// A silent HTTP/2 client is pinged this often.
+pub const HTTP2_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// And given up if it does not answer within this time.
+pub const HTTP2_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Bytes of the control stream that wait to be written; the rest waits in its bounded queue.
+pub const CONTROL_WRITE_BUFFER_BYTES: usize = 64 * 1024;

@@ -1,6 +1,7 @@
 //! What the `control` fuzz target drives: two sides, chunks of any size, lost connections.
 
 #![expect(
+    clippy::arithmetic_side_effects,
     clippy::missing_panics_doc,
     clippy::panic,
     reason = "a fuzz target reports by panicking"

@@ -1,0 +1,61 @@
+//! Sends and receives the greeting of `link::greeting` on a fresh connection, under a deadline.
+
+use std::io;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use crate::limits;
+use crate::link::greeting::{self, GreetingError};
+
+/// Why the greeting did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The connection broke.
+    #[error("the connection broke during the greeting: {0}")]
+    Io(#[from] io::Error),
+    /// The peer's message can't be read.
+    #[error(transparent)]
+    Peer(#[from] GreetingError),
+    /// The peer took too long.
+    #[error("the peer did not greet within {} s", limits::LINK_GREETING_TIMEOUT.as_secs())]
+    Timeout,
+}
+
+/// Sends a greeting.
+///
+/// # Errors
+/// [`Error`] if the connection breaks or takes too long.
+pub async fn send(
+    io: &mut (impl AsyncWrite + Unpin),
+    message: &impl Serialize,
+) -> Result<(), Error> {
+    let bytes = greeting::encode(message);
+    let sending = async {
+        io.write_all(&bytes).await?;
+        io.flush().await
+    };
+    within(sending).await?.map_err(Error::Io)
+}
+
+/// Receives a greeting.
+///
+/// # Errors
+/// [`Error`] if the connection breaks, takes too long or says something else.
+pub async fn receive<T: DeserializeOwned>(io: &mut (impl AsyncRead + Unpin)) -> Result<T, Error> {
+    let receiving = async {
+        let mut prefix = [0; 4];
+        io.read_exact(&mut prefix).await?;
+        let mut body = vec![0; greeting::body_len(prefix)?];
+        io.read_exact(&mut body).await?;
+        Ok(greeting::decode(&body)?)
+    };
+    within(receiving).await?
+}
+
+async fn within<T>(work: impl Future<Output = T>) -> Result<T, Error> {
+    tokio::time::timeout(limits::LINK_GREETING_TIMEOUT, work)
+        .await
+        .map_err(|_| Error::Timeout)
+}

@@ -1,0 +1,291 @@
+//! Connections on which this side is the HTTP client, leased for one request at a time (HTTP/1.1) or shared (HTTP/2).
+//!
+//! edge-e takes the connections that edge-c dialled; edge-c those it dialled to an origin. The pool never dials.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use tokio::sync::Notify;
+
+use crate::runtime::body::Body;
+use crate::runtime::clock;
+
+/// The connections to one peer.
+#[derive(Debug, Default)]
+pub struct Pool {
+    idle: Mutex<Vec<Idle>>,
+    shared: Mutex<Vec<Arc<Shared>>>,
+    returned: Notify,
+    waiting: AtomicUsize,
+    busy: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: http1::SendRequest<Body>,
+    since: Instant,
+}
+
+/// An HTTP/2 connection, with its streams counted by us: over the peer's limit `h2` queues, it does not refuse.
+#[derive(Debug)]
+struct Shared {
+    sender: http2::SendRequest<Body>,
+    streams: AtomicUsize,
+    streams_max: usize,
+}
+
+/// No connection became free in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no connection to the peer is free")]
+pub struct Exhausted;
+
+/// A request that could not be sent or answered; `request` comes back if none of it was sent.
+#[derive(Debug)]
+pub struct SendError {
+    /// What went wrong.
+    pub error: hyper::Error,
+    /// The request, to be tried on another connection.
+    pub request: Option<Box<Request<Body>>>,
+}
+
+impl Pool {
+    /// An empty pool.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Adds an HTTP/1.1 connection.
+    pub fn add(&self, sender: http1::SendRequest<Body>) {
+        lock(&self.idle).push(Idle {
+            sender,
+            since: clock::now(),
+        });
+        self.returned.notify_one();
+    }
+
+    /// Adds an HTTP/2 connection that takes `streams_max` requests at a time.
+    pub fn add_shared(&self, sender: http2::SendRequest<Body>, streams_max: usize) {
+        let shared = Shared {
+            sender,
+            streams: AtomicUsize::new(0),
+            streams_max,
+        };
+        lock(&self.shared).push(Arc::new(shared));
+        self.returned.notify_one();
+    }
+
+    /// Requests under way.
+    pub fn busy(&self) -> usize {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// HTTP/1.1 connections waiting for a request.
+    pub fn idle(&self) -> usize {
+        lock(&self.idle).len()
+    }
+
+    /// A free connection, if there is one now.
+    pub fn try_lease(self: &Arc<Self>) -> Option<Lease> {
+        let connection = self.pop_idle().or_else(|| self.share())?;
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Some(Lease {
+            connection: Some(connection),
+            pool: Arc::clone(self),
+        })
+    }
+
+    /// A free connection, waited for up to `timeout` behind at most `waiting_max` others.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if none became free.
+    pub async fn lease(
+        self: &Arc<Self>,
+        timeout: Duration,
+        waiting_max: usize,
+    ) -> Result<Lease, Exhausted> {
+        if let Some(lease) = self.try_lease() {
+            return Ok(lease);
+        }
+        let _waiting = Waiting::enter(&self.waiting, waiting_max)?;
+        tokio::time::timeout(timeout, self.wait())
+            .await
+            .map_err(|_| Exhausted)
+    }
+
+    /// Drops what has been idle for longer than `age`, but for the `keep` used last.
+    pub fn trim(&self, age: Duration, keep: usize) {
+        let now = clock::now();
+        let mut idle = lock(&self.idle);
+        let removable = idle.len().saturating_sub(keep);
+        let is_old = |one: &Idle| now.saturating_duration_since(one.since) > age;
+        let old = idle
+            .iter()
+            .take(removable)
+            .take_while(|one| is_old(one))
+            .count();
+        idle.drain(..old);
+        idle.retain(|one| !one.sender.is_closed());
+        drop(idle);
+        lock(&self.shared).retain(|one| !one.sender.is_closed());
+    }
+
+    /// Drops every connection; requests under way go on.
+    pub fn clear(&self) {
+        lock(&self.idle).clear();
+        lock(&self.shared).clear();
+    }
+
+    async fn wait(self: &Arc<Self>) -> Lease {
+        loop {
+            let returned = self.returned.notified();
+            if let Some(lease) = self.try_lease() {
+                return lease;
+            }
+            returned.await;
+        }
+    }
+
+    /// The connection used last, so that the rest can grow old; one that is ready at once if there is one near.
+    fn pop_idle(&self) -> Option<Connection> {
+        let mut idle = lock(&self.idle);
+        let ready = idle
+            .iter()
+            .rev()
+            .take(NEAR)
+            .position(|one| one.sender.is_ready());
+        if let Some(from_end) = ready {
+            let at = idle.len().checked_sub(from_end)?.checked_sub(1)?;
+            return Some(Connection::Exclusive(idle.swap_remove(at).sender));
+        }
+        while let Some(one) = idle.pop() {
+            if !one.sender.is_closed() {
+                return Some(Connection::Exclusive(one.sender));
+            }
+        }
+        None
+    }
+
+    fn share(&self) -> Option<Connection> {
+        let mut shared = lock(&self.shared);
+        if shared.iter().any(|one| one.sender.is_closed()) {
+            shared.retain(|one| !one.sender.is_closed());
+        }
+        let least = shared
+            .iter()
+            .min_by_key(|one| one.streams.load(Ordering::Relaxed))?;
+        if least.streams.load(Ordering::Relaxed) >= least.streams_max {
+            return None;
+        }
+        least.streams.fetch_add(1, Ordering::Relaxed);
+        Some(Connection::Shared(Arc::clone(least)))
+    }
+}
+
+/// How far from the end of the stack a ready connection is looked for.
+const NEAR: usize = 4;
+
+/// A connection for one request. Dropping it gives the connection back.
+#[derive(Debug)]
+pub struct Lease {
+    /// `None` only while being dropped.
+    connection: Option<Connection>,
+    pool: Arc<Pool>,
+}
+
+#[derive(Debug)]
+enum Connection {
+    Exclusive(http1::SendRequest<Body>),
+    Shared(Arc<Shared>),
+}
+
+impl Lease {
+    /// A lease on a connection that was dialled just now; it enters `pool` when the request is done.
+    pub fn fresh(sender: http1::SendRequest<Body>, pool: &Arc<Pool>) -> Self {
+        pool.busy.fetch_add(1, Ordering::Relaxed);
+        Self {
+            connection: Some(Connection::Exclusive(sender)),
+            pool: Arc::clone(pool),
+        }
+    }
+
+    /// Sends a request and waits for the head of its response.
+    ///
+    /// # Errors
+    /// [`SendError`], with the request if it can be tried again without harm.
+    pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, SendError> {
+        // A lease has its connection until it is dropped, so the last arm waits for nothing.
+        match &mut self.connection {
+            Some(Connection::Exclusive(sender)) => {
+                if !sender.is_ready()
+                    && let Err(error) = sender.ready().await
+                {
+                    return Err(SendError {
+                        error,
+                        request: Some(Box::new(request)),
+                    });
+                }
+                settle(sender.try_send_request(request)).await
+            }
+            Some(Connection::Shared(shared)) => {
+                settle(shared.sender.clone().try_send_request(request)).await
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+type Sent = Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<Body>>>;
+
+async fn settle(sending: impl Future<Output = Sent>) -> Result<Response<Incoming>, SendError> {
+    sending.await.map_err(|mut failed| {
+        let request = failed.take_message().map(Box::new);
+        SendError {
+            error: failed.into_error(),
+            request,
+        }
+    })
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.pool.busy.fetch_sub(1, Ordering::Relaxed);
+        match self.connection.take() {
+            Some(Connection::Exclusive(sender)) if !sender.is_closed() => self.pool.add(sender),
+            Some(Connection::Shared(shared)) => {
+                shared.streams.fetch_sub(1, Ordering::Relaxed);
+                self.pool.returned.notify_one();
+            }
+            Some(Connection::Exclusive(_)) | None => {}
+        }
+    }
+}
+
+/// One of those that wait for a connection.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn enter(count: &'a AtomicUsize, max: usize) -> Result<Self, Exhausted> {
+        let guard = Self(count);
+        if count.fetch_add(1, Ordering::Relaxed) >= max {
+            Err(Exhausted)
+        } else {
+            Ok(guard)
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
