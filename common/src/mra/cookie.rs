@@ -1,1 +1,412 @@
-//! The `X-Auth` cookie: 64 base64url characters with an HMAC tag that edge-e can check.
+//! The `X-Auth` cookie: what edge-c issues, what edge-e checks before it opens a stream, and the fields that carry it.
+//!
+//! It is not the session and grants nothing by itself: the record on edge-c does, found under [`SessionId`]. The tag only
+//! lets edge-e drop what edge-c would refuse anyway.
+//!
+//! Its value is 64 characters of base64url (RFC 4648 section 5, no padding), 48 octets:
+//!
+//! ```text
+//! version 1 | core 1 | generation 1 | expiry 4, seconds, big-endian | random 18 | tag 23
+//! ```
+//!
+//! The tag is HMAC-SHA-256 (RFC 2104) over the first 25 octets under the key that core and generation name, cut to 23.
+
+use std::fmt;
+
+use aws_lc_rs::{constant_time, digest, hmac};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+pub use self::field::{Stripped, candidates, sets_edge_cookie, strip, strip_fields};
+pub use self::filter::{Checked, Filter, Refused};
+pub use self::set_cookie::{cookie_domain, set_cookie};
+pub use self::tombstone::{Tombstone, Tombstones};
+use crate::id::CoreId;
+use crate::redact::Secret;
+use crate::time::UnixTime;
+
+mod field;
+mod filter;
+mod set_cookie;
+mod tombstone;
+
+/// The cookie's name.
+pub const COOKIE_NAME: &str = "X-Auth";
+/// Characters of a cookie's value.
+pub const COOKIE_CHARS: usize = 64;
+
+/// Names the key that made a cookie's tag: which core issued it, and which of that core's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyId {
+    /// The core that keeps the record.
+    pub core: CoreId,
+    /// Counts that core's keys, modulo 256.
+    pub generation: u8,
+}
+
+/// A key that makes and checks tags. Edge-e holds it too, so it proves nothing to edge-c.
+#[derive(Clone)]
+pub struct FilterKey {
+    octets: Secret<[u8; 32]>,
+    // Both halves of the HMAC key schedule, worked out once.
+    prepared: hmac::Key,
+}
+
+impl FilterKey {
+    /// Makes a key of 32 octets, which the caller took from a random source or from the link.
+    #[must_use]
+    pub fn new(octets: [u8; 32]) -> Self {
+        Self {
+            prepared: hmac::Key::new(hmac::HMAC_SHA256, &octets),
+            octets: Secret::new(octets),
+        }
+    }
+
+    /// The octets, for the link and the store.
+    #[must_use]
+    pub const fn reveal(&self) -> &[u8; 32] {
+        self.octets.reveal()
+    }
+
+    fn tag(&self, signed: &[u8; SIGNED_BYTES]) -> [u8; TAG_BYTES] {
+        first(hmac::sign(&self.prepared, signed).as_ref())
+    }
+}
+
+impl PartialEq for FilterKey {
+    fn eq(&self, other: &Self) -> bool {
+        constant_time::verify_slices_are_equal(self.reveal(), other.reveal()).is_ok()
+    }
+}
+
+impl Eq for FilterKey {}
+
+impl fmt::Debug for FilterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// The keys of one core that edge-e honours: the latest and the one before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterKeys {
+    /// The core they belong to.
+    pub core: CoreId,
+    /// The latest key and its generation. It is known to edge-e a while before cookies carry it.
+    pub latest: (u8, FilterKey),
+    /// The key before that, if there was one.
+    pub earlier: Option<(u8, FilterKey)>,
+}
+
+impl FilterKeys {
+    pub(crate) fn find(&self, generation: u8) -> Option<&FilterKey> {
+        let (latest, key) = &self.latest;
+        if *latest == generation {
+            return Some(key);
+        }
+        match &self.earlier {
+            Some((earlier, key)) if *earlier == generation => Some(key),
+            Some(_) | None => None,
+        }
+    }
+}
+
+/// Under what a session is known to everybody but its client: SHA-256 of the cookie's random octets.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(pub [u8; 32]);
+
+impl fmt::Display for SessionId {
+    /// The first 8 octets in hexadecimal: enough to tell sessions apart in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .take(8)
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why a text is not a cookie of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CookieError {
+    /// Not 64 characters of base64url.
+    #[error("is not 64 characters of base64url")]
+    Encoding,
+    /// Of a version that this build doesn't know.
+    #[error("has an unknown version")]
+    Version,
+}
+
+/// A well-formed cookie value. That says nothing about who made it.
+///
+/// It is what the client shows to be let in: it prints nothing and is wiped when dropped.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct CookieValue([u8; COOKIE_BYTES]);
+
+impl CookieValue {
+    /// Reads a value as a client sent it.
+    ///
+    /// # Errors
+    /// [`CookieError`] if it isn't exactly what [`CookieValue::text`] writes.
+    pub fn parse(text: &str) -> Result<Self, CookieError> {
+        // 64 characters carry exactly 48 octets: no spare bits, so each value has one spelling.
+        if text.len() != COOKIE_CHARS {
+            return Err(CookieError::Encoding);
+        }
+        let mut octets = [0; COOKIE_BYTES];
+        URL_SAFE_NO_PAD
+            .decode_slice(text, &mut octets)
+            .map_err(|_| CookieError::Encoding)?;
+        let value = Self(octets);
+        if value.part::<0, 1>() == [VERSION] {
+            Ok(value)
+        } else {
+            Err(CookieError::Version)
+        }
+    }
+
+    /// Makes a cookie: `random` must come from a random source and be used once.
+    ///
+    /// An expiry after February 2106 is written as that.
+    #[must_use]
+    pub fn issue(
+        key: &FilterKey,
+        key_id: KeyId,
+        expiry: UnixTime,
+        random: [u8; RANDOM_BYTES],
+    ) -> Self {
+        let expiry = u32::try_from(expiry.0).unwrap_or(u32::MAX);
+        let mut octets = [0; COOKIE_BYTES];
+        let head = [VERSION, key_id.core.0, key_id.generation];
+        fill(
+            &mut octets,
+            head.into_iter().chain(expiry.to_be_bytes()).chain(random),
+        );
+        let mut value = Self(octets);
+        let tag = key.tag(&value.signed());
+        let signed = value.signed();
+        fill(&mut value.0, signed.into_iter().chain(tag));
+        value
+    }
+
+    /// The 64 characters that go to the client.
+    #[must_use]
+    pub fn text(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    /// Which key is said to have made the tag.
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
+        let [core, generation] = self.part::<1, 2>();
+        KeyId {
+            core: CoreId(core),
+            generation,
+        }
+    }
+
+    /// When the cookie says it ends. The record on edge-c says when the session does.
+    #[must_use]
+    pub fn expiry(&self) -> UnixTime {
+        UnixTime(u32::from_be_bytes(self.part::<3, 4>()).into())
+    }
+
+    /// The random octets: with edge-c's own key they open the session's credential.
+    #[must_use]
+    pub fn random(&self) -> [u8; RANDOM_BYTES] {
+        self.part::<7, RANDOM_BYTES>()
+    }
+
+    /// Under what edge-c keeps the session.
+    #[must_use]
+    pub fn session_id(&self) -> SessionId {
+        SessionId(first(
+            digest::digest(&digest::SHA256, &self.random()).as_ref(),
+        ))
+    }
+
+    /// Whether `key` made the tag. Takes the same time whatever the tag holds.
+    #[must_use]
+    pub fn is_tagged_by(&self, key: &FilterKey) -> bool {
+        let tag = self.part::<SIGNED_BYTES, TAG_BYTES>();
+        constant_time::verify_slices_are_equal(&key.tag(&self.signed()), &tag).is_ok()
+    }
+
+    fn signed(&self) -> [u8; SIGNED_BYTES] {
+        self.part::<0, SIGNED_BYTES>()
+    }
+
+    fn part<const FROM: usize, const LENGTH: usize>(&self) -> [u8; LENGTH] {
+        const {
+            assert!(FROM + LENGTH <= COOKIE_BYTES);
+        }
+        first(self.0.get(FROM..).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for CookieValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// Reads arbitrary text as a cookie and checks that what reads is written back the same.
+///
+/// # Panics
+/// If a text that reads as a cookie isn't what that cookie is written as: a bug.
+#[cfg(any(test, feature = "test-util"))]
+pub fn fuzz_cookie(octets: &[u8]) {
+    let key = FilterKey::new([7; 32]);
+    if let Ok(text) = std::str::from_utf8(octets)
+        && let Ok(value) = CookieValue::parse(text)
+    {
+        assert_eq!(value.text(), text, "one spelling");
+        let again = CookieValue::issue(&key, value.key_id(), value.expiry(), value.random());
+        assert_eq!(again.session_id(), value.session_id(), "same session");
+        assert_eq!(value.is_tagged_by(&key), again == value, "tag or no tag");
+    }
+    field::fuzz_strip(octets);
+}
+
+/// The first `LENGTH` octets of `octets`, filled up with zeros where there are fewer.
+fn first<const LENGTH: usize>(octets: &[u8]) -> [u8; LENGTH] {
+    let mut out = [0; LENGTH];
+    fill(&mut out, octets.iter().copied());
+    out
+}
+
+fn fill(to: &mut [u8], from: impl Iterator<Item = u8>) {
+    for (place, octet) in to.iter_mut().zip(from) {
+        *place = octet;
+    }
+}
+
+/// Random octets in a cookie.
+pub const RANDOM_BYTES: usize = 18;
+const VERSION: u8 = 1;
+const SIGNED_BYTES: usize = 7 + RANDOM_BYTES;
+const TAG_BYTES: usize = 23;
+const COOKIE_BYTES: usize = SIGNED_BYTES + TAG_BYTES;
+
+const _: () = assert!(COOKIE_BYTES * 4 == COOKIE_CHARS * 3);
+
+#[cfg(test)]
+#[expect(clippy::string_slice, reason = "cookies are ASCII")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn issued() -> CookieValue {
+        CookieValue::issue(
+            &FilterKey::new([1; 32]),
+            KeyId {
+                core: CoreId(3),
+                generation: 250,
+            },
+            UnixTime(1_800_000_000),
+            *b"eighteen octets ok",
+        )
+    }
+
+    #[test]
+    fn a_cookie_is_64_characters_and_reads_back() {
+        let text = issued().text();
+
+        assert_eq!(text.len(), 64);
+        let value = CookieValue::parse(&text).unwrap();
+        assert_eq!(value, issued());
+        assert_eq!(value.key_id().core, CoreId(3));
+        assert_eq!(value.key_id().generation, 250);
+        assert_eq!(value.expiry(), UnixTime(1_800_000_000));
+        assert_eq!(&value.random(), b"eighteen octets ok");
+        assert!(value.is_tagged_by(&FilterKey::new([1; 32])));
+        assert!(!value.is_tagged_by(&FilterKey::new([2; 32])));
+    }
+
+    #[test]
+    fn the_layout_is_the_one_that_is_written_down() {
+        let octets = URL_SAFE_NO_PAD.decode(issued().text()).unwrap();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &[1; 32]);
+
+        assert_eq!(octets[..3], [1, 3, 250]);
+        assert_eq!(octets[3..7], 1_800_000_000_u32.to_be_bytes());
+        assert_eq!(&octets[7..25], b"eighteen octets ok");
+        assert_eq!(octets[25..], hmac::sign(&key, &octets[..25]).as_ref()[..23]);
+        assert_eq!(
+            issued().session_id().0,
+            digest::digest(&digest::SHA256, b"eighteen octets ok").as_ref()
+        );
+    }
+
+    #[test]
+    fn what_is_not_exactly_a_cookie_is_refused() {
+        let good = issued().text();
+        let wrong_version = format!("B{}", &good[1..]);
+        for (text, error) in [
+            ("", CookieError::Encoding),
+            (&good[1..], CookieError::Encoding),
+            (&format!("{good}A"), CookieError::Encoding),
+            (&format!("{good}="), CookieError::Encoding),
+            (&format!("{}=", &good[1..]), CookieError::Encoding),
+            (&format!("{}+", &good[..63]), CookieError::Encoding),
+            (&format!("{}/", &good[..63]), CookieError::Encoding),
+            (&format!("{} ", &good[..63]), CookieError::Encoding),
+            (&format!("{}\u{e9}", &good[..62]), CookieError::Encoding),
+            (&wrong_version, CookieError::Version),
+        ] {
+            assert_eq!(CookieValue::parse(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_expiry_that_does_not_fit_is_the_last_that_does() {
+        let value = CookieValue::issue(
+            &FilterKey::new([1; 32]),
+            issued().key_id(),
+            UnixTime(u64::MAX),
+            [0; 18],
+        );
+
+        assert_eq!(value.expiry(), UnixTime(u32::MAX.into()));
+    }
+
+    #[test]
+    fn nothing_prints_what_lets_a_client_in() {
+        assert_eq!(format!("{:?}", issued()), "[secret]");
+        assert_eq!(format!("{:?}", FilterKey::new([1; 32])), "[secret]");
+        assert_eq!(format!("{}", issued().session_id()).len(), 16);
+    }
+
+    proptest! {
+        #[test]
+        fn no_flipped_bit_keeps_the_tag(bit in 0_usize..384, key in any::<[u8; 32]>(), random in any::<[u8; 18]>()) {
+            let key = FilterKey::new(key);
+            let value = CookieValue::issue(&key, issued().key_id(), UnixTime(5), random);
+            let mut octets = value.0;
+            octets[bit / 8] ^= 1 << (bit % 8);
+
+            prop_assert!(value.is_tagged_by(&key));
+            prop_assert!(!CookieValue(octets).is_tagged_by(&key));
+        }
+
+        #[test]
+        fn any_text_is_read_without_a_panic(octets in proptest::collection::vec(any::<u8>(), 0..200)) {
+            fuzz_cookie(&octets);
+        }
+
+        #[test]
+        fn any_64_characters_of_the_alphabet_have_one_spelling(text in "[A-Za-z0-9_-]{64}") {
+            fuzz_cookie(text.as_bytes());
+            let current = format!("AQ{}", &text[2..]);
+            fuzz_cookie(current.as_bytes());
+        }
+    }
+}
