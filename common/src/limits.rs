@@ -15,3 +15,8 @@ pub const DNS_NAME_BYTES_MAX: usize = 253;
 pub const LINK_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// A link that heard nothing for this long is dead: three keep-alives lost.
 pub const LINK_DEAD_AFTER: Duration = Duration::from_secs(15);
+
+// --- policy ---
+
+/// Longest request target, in octets: RFC 9112 section 3 asks for 8,000 at least, and no client of ours comes near.
+pub const TARGET_BYTES_MAX: usize = 8 * 1024;
