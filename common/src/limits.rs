@@ -20,3 +20,23 @@ pub const LINK_DEAD_AFTER: Duration = Duration::from_secs(15);
 
 /// Longest request target, in octets: RFC 9112 section 3 asks for 8,000 at least, and no client of ours comes near.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+
+/// Longest name of a deployment, in octets: it stands in every rule, log line and metric label.
+pub const DEPLOYMENT_BYTES_MAX: usize = 64;
+
+/// Most rules in an allow list: ten times the largest list in the field, a few megabytes once compiled.
+pub const ALLOW_LIST_RULES_MAX: usize = 100_000;
+/// Most tests in an allow list: one for each rule.
+pub const ALLOW_LIST_TESTS_MAX: usize = 100_000;
+/// Longest allow-list file, TOML or CSV, in octets: the most rules with some 300 octets each.
+pub const ALLOW_LIST_FILE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most methods in one rule: more than HTTP and its extensions for files know together.
+pub const ALLOW_LIST_METHODS_MAX: usize = 32;
+/// Longest method name, in octets.
+pub const ALLOW_LIST_METHOD_BYTES_MAX: usize = 32;
+/// Longest description of a rule or test, in octets.
+pub const ALLOW_LIST_DESCRIPTION_BYTES_MAX: usize = 1024;
+/// Most problems that one reading of a file reports: more would not be read.
+pub const ALLOW_LIST_PROBLEMS_MAX: usize = 50;
+/// How much of a wrong value a message shows, in characters.
+pub const ALLOW_LIST_SHOWN_CHARS_MAX: usize = 120;
