@@ -1,5 +1,6 @@
 //! Every bound of the product, with its reason. Nothing a peer sends grows without one of these.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 // --- names (RFC 1035 section 2.3.4) ---
@@ -40,3 +41,18 @@ pub const ALLOW_LIST_DESCRIPTION_BYTES_MAX: usize = 1024;
 pub const ALLOW_LIST_PROBLEMS_MAX: usize = 50;
 /// How much of a wrong value a message shows, in characters.
 pub const ALLOW_LIST_SHOWN_CHARS_MAX: usize = 120;
+
+/// Most events that one sliding window counts: each costs 16 octets for each key.
+pub const RATE_LIMIT_COUNT_MAX: usize = 1000;
+
+/// Authorisation failures of one address that are forgiven; the next one blocks it.
+pub const JAIL_FAILURES_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
+/// How long an authorisation failure counts.
+pub const JAIL_WINDOW: Duration = Duration::from_secs(600);
+/// How long an address is refused.
+pub const JAIL_BLOCK: Duration = Duration::from_secs(600);
+/// Most addresses that are remembered for their failures, and as many that are refused: some 20 MB at worst.
+pub const JAIL_ADDRESSES_MAX: usize = 50_000;
+
+/// Most service domains: a table of them goes to every edge-e.
+pub const DOMAINS_MAX: usize = 10_000;
