@@ -1,1 +1,3 @@
 //! The edge-c library: everything but the command line's entry.
+
+pub mod config;

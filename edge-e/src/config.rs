@@ -1,0 +1,208 @@
+//! The configuration of edge-e: read from TOML once, valid from then on. Nothing here opens a socket.
+//!
+//! `deploy/edge-e.example.toml` explains every key to operators; this file says what they become.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
+
+use common::config::section::{
+    self, Admin, DrainGrace, HttpsTransport, Identity, LinkIdentity, Log, Rate,
+};
+use common::config::{self, ConfigErrors, Loaded, Table, Value};
+use common::limits;
+use common::net::Domain;
+use common::time::UnixTime;
+
+mod warning;
+
+/// Everything that edge-e is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The name that clients use: in certificates, DNS and the edge config.
+    pub name: Domain,
+    /// Public addresses that differ from the local ones, behind a static NAT.
+    pub advertised_addresses: Vec<IpAddr>,
+    /// Where clients arrive.
+    pub public: Public,
+    /// Where edge-c arrives.
+    pub link: Link,
+    /// Where operators look in.
+    pub admin: Admin,
+    /// What is logged.
+    pub log: Log,
+    /// What one address may do, and all together.
+    pub limits: Limits,
+    /// How long requests in flight may go on after a stop was asked for.
+    pub drain_grace: Duration,
+    /// Threads that do the work; `None` for one per processor.
+    pub worker_threads: Option<NonZeroUsize>,
+}
+
+/// `[public]`: the HTTPS listener for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Public {
+    /// Never empty.
+    pub listen: Vec<SocketAddr>,
+    /// Never empty; the first is served where no other has the name that the client asks for (SNI).
+    pub certificates: Vec<Identity>,
+}
+
+/// `[link]`: the listener for edge-c.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Never empty.
+    pub listen: Vec<SocketAddr>,
+    /// Own certificate and trust anchors on the link.
+    pub identity: LinkIdentity,
+    /// Names in the certificates of those edge-c that may connect. Never empty.
+    pub allowed_cores: Vec<Domain>,
+    /// How HTTPS requests cross.
+    pub https_transport: HttpsTransport,
+}
+
+/// `[limits]`: admission on the public side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time, of all clients.
+    pub connections_max: u32,
+    /// Connections at a time from one address.
+    pub connections_per_address_max: u32,
+    /// New connections per second from one address.
+    pub connections_per_second_per_address: u32,
+    /// Requests without a session (edge verbs) from one address.
+    pub sign_in_per_address: Rate,
+}
+
+impl Config {
+    /// Reads `file` and every file that it names; warns about certificates that don't fit at the time `now`.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] with everything that is wrong.
+    pub fn load(file: &Path, now: UnixTime) -> Result<Loaded<Self>, ConfigErrors> {
+        let mut loaded = config::load(file, read)?;
+        let found = warning::about_certificates(&loaded, now);
+        loaded.warnings.extend(found);
+        Ok(loaded)
+    }
+
+    /// Reads `text` as the contents of `file`; looks at no file.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] with everything that is wrong.
+    pub fn parse(file: &Path, text: &str) -> Result<Loaded<Self>, ConfigErrors> {
+        config::parse(file, text, read)
+    }
+}
+
+fn read(root: &Table<'_>) -> Option<Config> {
+    let allowed = "the name that clients use, such as name = \"edge1.example.com\"";
+    let name = root.required("name", allowed, Value::full_name);
+    let advertised_addresses = root.list("advertised_addresses", Value::ip_addr);
+    let public = public(&root.table("public"));
+    let link = link(&root.table("link"));
+    let admin = Admin::read(&root.table("admin"), limits::ADMIN_PORT_EDGE_E);
+    let log = Log::read(&root.table("log"));
+    let limits = limits_of(&root.table("limits"));
+    let DrainGrace(drain_grace) = DrainGrace::read(&root.table("drain"));
+    let worker_threads = section::worker_threads(&root.table("runtime"));
+    let config = Config {
+        name: name?,
+        advertised_addresses,
+        public: public?,
+        link: link?,
+        admin,
+        log,
+        limits,
+        drain_grace,
+        worker_threads,
+    };
+    distinct_sockets(root, &config);
+    Some(config)
+}
+
+fn public(table: &Table<'_>) -> Option<Public> {
+    let allowed = "a list such as [\"[::]:8443\"]";
+    let listen = table.required_list("listen", allowed, Value::socket_addr);
+    let allowed = "certificates = [{ chain = \"edge.pem\", key = \"edge.key\" }]";
+    let certificates: Option<Vec<_>> = table
+        .required_tables("certificates", allowed)
+        .iter()
+        .map(|entry| Identity::read(entry, "chain", "key"))
+        .collect();
+    Some(Public {
+        listen,
+        certificates: certificates?,
+    })
+}
+
+fn link(table: &Table<'_>) -> Option<Link> {
+    let allowed = "a list such as [\"10.9.0.1:7001\"], the address that faces edge-c";
+    let listen = table.required_list("listen", allowed, Value::socket_addr);
+    let identity = LinkIdentity::read(table);
+    let allowed =
+        "the names in the link certificates of edge-c, such as [\"edge-c1.link.internal\"]";
+    let allowed_cores = table.required_list("allowed_cores", allowed, Value::domain);
+    let https_transport = HttpsTransport::read(table);
+    Some(Link {
+        listen,
+        identity: identity?,
+        allowed_cores,
+        https_transport,
+    })
+}
+
+fn limits_of(table: &Table<'_>) -> Limits {
+    let count = |key, default| {
+        let range = 1..=limits::PUBLIC_CONNECTIONS_MAX;
+        table.or(key, default, |value| value.integer(&range))
+    };
+    let read = Limits {
+        connections_max: count("connections_max", limits::PUBLIC_CONNECTIONS_DEFAULT),
+        connections_per_address_max: count(
+            "connections_per_address_max",
+            limits::PUBLIC_CONNECTIONS_PER_ADDRESS_DEFAULT,
+        ),
+        connections_per_second_per_address: count(
+            "connections_per_second_per_address",
+            limits::PUBLIC_CONNECTIONS_PER_SECOND_PER_ADDRESS_DEFAULT,
+        ),
+        sign_in_per_address: Rate::read(
+            &table.table("sign_in_per_address"),
+            Rate {
+                count: limits::SIGN_IN_PER_ADDRESS_DEFAULT,
+                window: limits::SIGN_IN_PER_ADDRESS_WINDOW_DEFAULT,
+            },
+        ),
+    };
+    if read.connections_per_address_max > read.connections_max {
+        table.warn(
+            "connections_per_address_max",
+            "is above connections_max: a single address can take every connection",
+            "set it to a share of connections_max",
+        );
+    }
+    read
+}
+
+/// Two listeners on one socket would fail at start with a message that names neither key.
+fn distinct_sockets(root: &Table<'_>, config: &Config) {
+    let public = config.public.listen.iter().map(|at| ("public", at));
+    let link = config.link.listen.iter().map(|at| ("link", at));
+    let admin = std::iter::once(("admin", &config.admin.listen));
+    let mut seen: Vec<(&'static str, &SocketAddr)> = Vec::new();
+    for (section, at) in public.chain(link).chain(admin) {
+        let other = seen
+            .iter()
+            .find(|(_, other)| *other == at && at.port() != 0);
+        if let Some((first, _)) = other {
+            let why = format!("uses {at}, which [{first}] has already");
+            root.refuse(section, why, "another address or port for each listener");
+        }
+        seen.push((section, at));
+    }
+}
+
+#[cfg(test)]
+mod tests;

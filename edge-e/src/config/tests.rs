@@ -1,0 +1,120 @@
+//! What edge-e accepts, and what it says about the rest.
+
+use std::path::Path;
+
+use insta::assert_snapshot;
+
+use super::*;
+
+const SMALLEST: &str = r#"
+name = "edge1.example.com"
+[public]
+listen = ["[::]:8443"]
+certificates = [{ chain = "edge.pem", key = "edge.key" }]
+[link]
+listen = ["10.9.0.1:7001"]
+certificate = "link-e.pem"
+key = "link-e.key"
+trust_anchors = ["link-ca.pem"]
+allowed_cores = ["edge-c1.link.internal"]
+"#;
+
+fn parse(text: &str) -> Result<Loaded<Config>, ConfigErrors> {
+    Config::parse(Path::new("/etc/edge/edge-e.toml"), text)
+}
+
+fn errors(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn the_smallest_file_gets_every_default() {
+    let loaded = parse(SMALLEST).unwrap();
+
+    let config = loaded.config;
+    assert_eq!(
+        config.public.certificates[0].chain,
+        Path::new("/etc/edge/edge.pem")
+    );
+    assert_eq!(config.admin.listen, "127.0.0.1:9001".parse().unwrap());
+    assert_eq!(config.link.https_transport, HttpsTransport::Pool);
+    assert_eq!(
+        config.limits.connections_max,
+        limits::PUBLIC_CONNECTIONS_DEFAULT
+    );
+    assert_eq!(config.drain_grace, limits::DRAIN_GRACE_DEFAULT);
+    assert_eq!(config.worker_threads, None);
+    assert!(loaded.warnings.is_empty());
+}
+
+#[test]
+fn an_empty_file_says_everything_that_must_be_written() {
+    assert_snapshot!(errors(""), @r#"
+    error: /etc/edge/edge-e.toml: `name` is missing
+        write: the name that clients use, such as name = "edge1.example.com"
+    error: /etc/edge/edge-e.toml: `public.listen` is missing
+        write: a list such as ["[::]:8443"]
+    error: /etc/edge/edge-e.toml: `public.certificates` is missing
+        write: certificates = [{ chain = "edge.pem", key = "edge.key" }]
+    error: /etc/edge/edge-e.toml: `link.listen` is missing
+        write: a list such as ["10.9.0.1:7001"], the address that faces edge-c
+    error: /etc/edge/edge-e.toml: `link.certificate` is missing
+        write: the file of a certificate chain in PEM form
+    error: /etc/edge/edge-e.toml: `link.key` is missing
+        write: the file of its private key in PEM form
+    error: /etc/edge/edge-e.toml: `link.trust_anchors` is missing
+        write: a list of files with the link's own authority, such as ["link-ca.pem"]
+    error: /etc/edge/edge-e.toml: `link.allowed_cores` is missing
+        write: the names in the link certificates of edge-c, such as ["edge-c1.link.internal"]
+    8 errors in the configuration
+    "#);
+}
+
+#[test]
+fn lists_that_must_have_an_entry_refuse_to_be_empty() {
+    let text = SMALLEST
+        .replace("[\"edge-c1.link.internal\"]", "[]")
+        .replace("[{ chain = \"edge.pem\", key = \"edge.key\" }]", "[]");
+
+    assert_snapshot!(errors(&text), @r#"
+    error: /etc/edge/edge-e.toml:5: `public.certificates` is empty
+        found: []
+        allowed: certificates = [{ chain = "edge.pem", key = "edge.key" }]
+    error: /etc/edge/edge-e.toml:11: `link.allowed_cores` is empty
+        found: []
+        allowed: the names in the link certificates of edge-c, such as ["edge-c1.link.internal"]
+    2 errors in the configuration
+    "#);
+}
+
+#[test]
+fn one_socket_can_not_serve_two_listeners() {
+    let text = SMALLEST.replace("10.9.0.1:7001", "[::]:8443");
+
+    assert_snapshot!(errors(&text), @r#"
+    error: /etc/edge/edge-e.toml:6: `link` uses [::]:8443, which [public] has already
+        found: [link]
+        allowed: another address or port for each listener
+    1 error in the configuration
+    "#);
+}
+
+#[test]
+fn an_admin_listener_that_others_reach_is_a_warning() {
+    let loaded = parse(&format!("{SMALLEST}[admin]\nlisten = '0.0.0.0:9001'\n")).unwrap();
+
+    assert_snapshot!(loaded.warnings[0], @r#"
+    /etc/edge/edge-e.toml:13: `admin.listen` is 0.0.0.0:9001, which other machines may reach: the admin listener asks nobody who they are
+        use a loopback address, or let a packet filter decide who may connect
+    "#);
+}
+
+#[test]
+fn a_misspelt_log_level_is_refused() {
+    assert_snapshot!(errors(&format!("{SMALLEST}[log]\nfilter = 'infoo'\n")), @r#"
+    error: /etc/edge/edge-e.toml:13: `log.filter` has the unknown level "infoo"
+        found: 'infoo'
+        allowed: a level (off, error, warn, info, debug, trace), then module=level after commas: "info,common::link=debug"
+    1 error in the configuration
+    "#);
+}
