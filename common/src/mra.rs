@@ -4,3 +4,4 @@ pub mod access;
 pub mod cookie;
 pub mod edge_config;
 pub mod edge_path;
+pub mod xml;
