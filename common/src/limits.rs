@@ -265,10 +265,6 @@ pub const LOGIN_WINDOW_DEFAULT: Duration = Duration::from_mins(5);
 pub const CREDENTIAL_CACHE_DEFAULT: Duration = Duration::from_mins(480);
 /// Most that may be set: a changed password must not live on for days.
 pub const CREDENTIAL_CACHE_MAX: Duration = Duration::from_hours(24);
-/// How long a session lasts: the vendor's default.
-pub const SESSION_LIFETIME_DEFAULT: Duration = Duration::from_secs(28_800);
-/// Most that may be set: the vendor's upper end, a week.
-pub const SESSION_LIFETIME_MAX: Duration = Duration::from_secs(604_800);
 
 // --- sign-in: XML ---
 
