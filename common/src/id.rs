@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Follows one request across both edges: 16 random bytes in hexadecimal, made by edge-e.
+/// Follows one request across both edges, in hexadecimal: 8 random bytes of the connection, 8 that count its requests.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TrackingId([u8; 16]);
 

@@ -11,7 +11,7 @@
 //! | [`policy`] | allow list, domains, rate limits: pure decisions |
 //! | [`tls`] | TLS configurations and the names in certificates |
 //! | [`mra`] | what only this product speaks: edge paths, edge verbs, the `X-Auth` cookie |
-//! | [`link`] | control commands and the greeting on the link between the edges |
+//! | [`link`] | control commands, the greeting and the preface on the link between the edges |
 //! | [`session`] | who is signed in; owns no socket |
 //! | [`config`] | reading configuration files and saying what is wrong with them |
 //! | [`telemetry`] | names and labels of metrics and log fields |

@@ -284,3 +284,46 @@ pub const EDGE_CONFIG_SERVERS_MAX: usize = 64;
 pub const SERVICE_NAME_BYTES_MAX: usize = DNS_LABEL_BYTES_MAX;
 /// Longest `Route` value handed to clients: they send it back in every SIP request.
 pub const SIP_ROUTE_BYTES_MAX: usize = 512;
+
+// --- link connections and cores ---
+
+/// Idle link connections above [`LINK_IDLE_KEPT`] are closed after this time.
+pub const LINK_IDLE_MAX: Duration = Duration::from_secs(60);
+/// Idle link connections per core that are kept however old: the next burst must not wait for dials.
+pub const LINK_IDLE_KEPT: usize = 16;
+/// A request waits for a free link connection no longer than this: edge-c dials more within milliseconds.
+pub const LINK_LEASE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Requests that wait for a link connection; beyond it the answer is 503 at once.
+pub const LINK_WAITING_MAX: usize = 1024;
+/// HTTPS connections that one core keeps to one edge: one per request under way.
+pub const LINK_POOL_MAX: usize = 1024;
+/// Free HTTPS connections that edge-c holds ready.
+pub const LINK_POOL_SPARE: usize = 8;
+/// Dials under way at once to one edge.
+pub const LINK_DIALS_MAX: usize = 16;
+/// Link connections that one edge-e accepts at once from all cores, handshakes included.
+pub const LINK_CONNECTIONS_MAX: usize = 8192;
+/// First wait before dialling again.
+pub const LINK_BACK_OFF_MIN: Duration = Duration::from_millis(100);
+/// Longest wait before dialling again.
+pub const LINK_BACK_OFF_MAX: Duration = Duration::from_secs(5);
+/// Read buffer of a link connection on edge-e: what a stopped download holds.
+pub const LINK_READ_BUFFER_BYTES: usize = 128 * 1024;
+/// Messages waiting for the control stream's task.
+pub const CONTROL_CHANNEL_MAX: usize = 256;
+/// Times a request is sent again on another link connection when it was not sent on.
+pub const LINK_RETRIES_MAX: usize = 3;
+/// Domains of one core.
+pub const DOMAINS_MAX: usize = 4096;
+/// What a client is told to wait when nobody inside can be asked.
+pub const LINK_DOWN_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Streams of one shared link connection; more wait for the next connection, since `h2` queues without a bound.
+pub const LINK_STREAMS_MAX: usize = 1000;
+/// What one stream of a shared link connection may send unasked.
+pub const LINK_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// Connection window of a shared link: every stream may be stopped at once and others still move.
+pub const LINK_CONNECTION_WINDOW_BYTES: u32 = 1_001 * LINK_STREAM_WINDOW_BYTES;
+/// What is buffered for one stream of a shared link connection.
+pub const LINK_SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Reset streams remembered, so that late frames for them are not taken for errors.
+pub const LINK_RESETS_KEPT: usize = 1000;

@@ -13,9 +13,6 @@ use crate::limits;
 /// The protocol this build speaks. A different major version is refused; a minor one may be one apart.
 pub const PROTOCOL: Protocol = Protocol { major: 1, minor: 0 };
 
-/// The ALPN name of the link, so that a stray TLS client on the port is turned away by TLS itself.
-pub const ALPN: &[u8] = b"edge-link/1";
-
 /// Version of the link's own protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Protocol {

@@ -10,6 +10,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::limits;
+use crate::mra::access::Verb;
 use crate::net::{Domain, Host, Origin, Scheme};
 
 /// What a path on 8443 asks for.
@@ -33,15 +34,6 @@ pub enum EdgePath<'a> {
         /// What follows `?`, as it came.
         query: Option<&'a str>,
     },
-}
-
-/// The edge verbs that this product answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Verb {
-    /// `get_edge_config`: sign in and say where everything is.
-    EdgeConfig,
-    /// `get_edge_sso`: may this user sign in by single sign-on?
-    EdgeSso,
 }
 
 /// Why a path is not an edge path. Each is answered 404, but for a client error that says what to mend.
@@ -150,11 +142,7 @@ fn verb<'a>(domain: &str, rest: &'a str) -> Result<EdgePath<'a>, EdgePathError> 
         Some((name, query)) => (name, Some(query)),
         None => (rest, None),
     };
-    let verb = match name.strip_suffix('/').unwrap_or(name) {
-        "get_edge_config" => Verb::EdgeConfig,
-        "get_edge_sso" => Verb::EdgeSso,
-        _ => return Err(EdgePathError::Verb),
-    };
+    let verb = Verb::parse(name).ok_or(EdgePathError::Verb)?;
     Ok(EdgePath::Verb {
         domain,
         verb,
@@ -249,7 +237,7 @@ mod tests {
             EdgePath::parse("/ZXhhbXBsZS5jb20/get_edge_config?service_name=_cisco-uds"),
             Ok(EdgePath::Verb {
                 domain: Domain::parse("example.com").unwrap(),
-                verb: Verb::EdgeConfig,
+                verb: Verb::GetEdgeConfig,
                 query: Some("service_name=_cisco-uds"),
             })
         );

@@ -18,7 +18,7 @@ pub fn now() -> Instant {
 
 /// Seconds since 1970.
 #[must_use]
-pub fn unix() -> UnixTime {
+pub fn unix_now() -> UnixTime {
     UnixTime(unix_ms() / 1000)
 }
 

@@ -13,9 +13,11 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::limits;
-use crate::link::greeting;
 use crate::net::Domain;
 use crate::tls::identity;
+
+/// The ALPN name of the link, so that a stray TLS client on its port is turned away by TLS itself.
+const LINK_ALPN: &[u8] = b"edge-link/1";
 
 /// The one crypto provider of the process.
 #[must_use]
@@ -52,7 +54,7 @@ pub fn link_server(identity: CertifiedKey, anchors: RootCertStore) -> Result<Ser
         .map_err(|error| error.to_string())?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(Single(Arc::new(identity))));
-    config.alpn_protocols = vec![greeting::ALPN.to_vec()];
+    config.alpn_protocols = vec![LINK_ALPN.to_vec()];
     // Resumption would let a core go on with a certificate that has expired or left the list meanwhile.
     config.send_tls13_tickets = 0;
     Ok(config)
@@ -68,7 +70,7 @@ pub fn link_client(identity: CertifiedKey, anchors: RootCertStore) -> Result<Cli
         .map_err(|error| error.to_string())?
         .with_root_certificates(anchors)
         .with_client_cert_resolver(Arc::new(Single(Arc::new(identity))));
-    config.alpn_protocols = vec![greeting::ALPN.to_vec()];
+    config.alpn_protocols = vec![LINK_ALPN.to_vec()];
     config.resumption = Resumption::disabled();
     Ok(config)
 }

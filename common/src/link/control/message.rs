@@ -4,7 +4,11 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::id::CoreId;
+use crate::mra::cookie::{FilterKey, FilterKeys, Tombstone};
 use crate::net::Domain;
 use crate::redact::Secret;
 use crate::time::UnixTime;
@@ -22,7 +26,7 @@ pub enum Command {
     },
     /// The keys that cookies of this core verify with. Replaces what was said before.
     FilterKeys {
-        /// Newest first; two at most are in use.
+        /// Newest first, two at most.
         keys: Vec<FilterKeyMessage>,
     },
     /// What edge-e needs to answer for the core's domains. Replaces what was said before.
@@ -30,7 +34,7 @@ pub enum Command {
     /// Sessions that are over before their time.
     Revoke {
         /// Which, and until when they would have lived.
-        sessions: Vec<Revocation>,
+        sessions: Vec<Tombstone>,
     },
 }
 
@@ -56,22 +60,11 @@ pub struct Ban {
 /// A filter key on its way to edge-e. It checks cookies; it can't make sessions, because edge-c looks each up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilterKeyMessage {
-    /// Whose key.
-    pub core: CoreId,
     /// Which of that core's keys.
     pub generation: u8,
     /// 32 bytes in base64.
     #[serde(with = "secret_text")]
     pub key: Secret<String>,
-}
-
-/// A session that is over.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Revocation {
-    /// The session's public name: SHA-256 of its id, in base64.
-    pub session: String,
-    /// When it would have expired: the entry may be forgotten then.
-    pub until: UnixTime,
 }
 
 /// What edge-e may answer by itself for a core, and what it lets through.
@@ -94,6 +87,37 @@ pub struct DomainPolicy {
     pub name: Domain,
     /// The whole answer to `get_edge_sso`.
     pub sso_document: String,
+}
+
+impl Command {
+    /// The command that hands a core's filter keys to edge-e.
+    #[must_use]
+    pub fn filter_keys(keys: &FilterKeys) -> Self {
+        let message = |(generation, key): &(u8, FilterKey)| FilterKeyMessage {
+            generation: *generation,
+            key: Secret::new(STANDARD.encode(key.reveal())),
+        };
+        let earlier = keys.earlier.as_ref().map(message);
+        Self::FilterKeys {
+            keys: std::iter::once(message(&keys.latest))
+                .chain(earlier)
+                .collect(),
+        }
+    }
+}
+
+/// Reads the keys of `core` out of a message; `None` if there is no usable key in it.
+#[must_use]
+pub fn read_filter_keys(core: CoreId, keys: &[FilterKeyMessage]) -> Option<FilterKeys> {
+    let mut read = keys.iter().filter_map(|message| {
+        let octets = STANDARD.decode(message.key.reveal()).ok()?;
+        Some((message.generation, FilterKey::new(octets.try_into().ok()?)))
+    });
+    Some(FilterKeys {
+        core,
+        latest: read.next()?,
+        earlier: read.next(),
+    })
 }
 
 mod secret_text {

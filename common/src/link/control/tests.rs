@@ -188,7 +188,6 @@ fn a_message_of_a_later_version_is_passed_over() {
 fn a_filter_key_never_shows_in_debug_output() {
     let message = message::Command::FilterKeys {
         keys: vec![message::FilterKeyMessage {
-            core: crate::id::CoreId(1),
             generation: 1,
             key: crate::redact::Secret::new("c2VjcmV0".into()),
         }],

@@ -1,0 +1,404 @@
+//! The edge-c that are linked to this edge: what each said, the connections to it, and who gets a request.
+//!
+//! Knows nothing of TLS or HTTP heads; `link_server` brings connections in, `listener::https` takes them out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use common::id::CoreId;
+use common::limits;
+use common::link::control::message::{Command, Policy, Report, read_filter_keys};
+use common::link::control::{Control, Event};
+use common::link::pick::{self, Candidate};
+use common::mra::access::Realm;
+use common::mra::cookie::{Checked, Filter, Refused};
+use common::net::Domain;
+use common::runtime::clock;
+use common::runtime::http_pool::{Exhausted, Lease, Pool};
+use common::time::UnixTime;
+use http::HeaderMap;
+use tokio::sync::{Notify, mpsc};
+
+/// All linked edge-c.
+#[derive(Debug, Default)]
+pub struct Cores {
+    by_id: Mutex<BTreeMap<CoreId, Arc<Core>>>,
+    table: ArcSwap<Table>,
+    filter: RwLock<Filter>,
+}
+
+/// What requests are routed by: made anew whenever a core says something.
+#[derive(Debug, Default)]
+struct Table {
+    cores: BTreeMap<CoreId, Arc<Core>>,
+    domains: HashMap<Domain, DomainEntry>,
+    realm: Realm,
+    sign_in: Option<(u32, Duration)>,
+}
+
+#[derive(Debug)]
+struct DomainEntry {
+    sso_document: Bytes,
+    cores: Vec<Arc<Core>>,
+}
+
+/// One edge-c.
+#[derive(Debug)]
+pub struct Core {
+    /// Its number, which stands in its cookies.
+    pub id: CoreId,
+    /// Its name, which its certificate has.
+    pub name: Domain,
+    /// The connections it dialled for HTTPS requests.
+    pub pool: Arc<Pool>,
+    /// Link connections of any purpose.
+    pub connections: AtomicUsize,
+    /// The numbered stream of commands and reports; whoever holds the lock drives it.
+    pub control: tokio::sync::Mutex<ControlSide>,
+    /// Tells the connection that drives the control stream that a newer one has come.
+    pub superseded: Notify,
+    reports: mpsc::Sender<Report>,
+    policy: Mutex<Option<Policy>>,
+    is_connected: AtomicBool,
+    is_draining: AtomicBool,
+}
+
+/// The control stream of a core, and what waits to be reported to it.
+#[derive(Debug)]
+pub struct ControlSide {
+    /// The machine; outlives connections.
+    pub machine: Control<Report, Command>,
+    /// What to say next.
+    pub reports: mpsc::Receiver<Report>,
+}
+
+/// Why a core may not join.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("core_id {id} is in use by {holder}")]
+pub struct Conflict {
+    id: CoreId,
+    holder: Domain,
+}
+
+/// Why there is no core for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoute {
+    /// No linked core serves the domain, and at least one has said which it serves.
+    DomainUnknown,
+    /// Nobody is there to ask, or the one who issued the session is away.
+    LinkDown,
+}
+
+impl Cores {
+    /// The core of this number and name, known from before or new.
+    ///
+    /// # Errors
+    /// [`Conflict`] if another core with that number is connected.
+    pub fn join(&self, id: CoreId, name: &Domain) -> Result<Arc<Core>, Conflict> {
+        let mut by_id = lock(&self.by_id);
+        if let Some(known) = by_id.get(&id) {
+            if known.name == *name {
+                return Ok(Arc::clone(known));
+            }
+            if known.is_connected() {
+                return Err(Conflict { id, holder: known.name.clone() });
+            }
+        }
+        let core = Arc::new(Core::new(id, name.clone()));
+        by_id.insert(id, Arc::clone(&core));
+        drop(by_id);
+        self.rebuild();
+        Ok(core)
+    }
+
+    /// Does what a core commands.
+    pub fn apply(&self, core: &Core, command: Command) {
+        match command {
+            Command::Bans { .. } => {}
+            Command::Drain => core.is_draining.store(true, Ordering::Relaxed),
+            Command::FilterKeys { keys } => match read_filter_keys(core.id, &keys) {
+                Some(keys) => write(&self.filter).set_keys(keys),
+                None => tracing::warn!(side = "link", core = %core.name, reason = "no usable filter key",
+                    remedy = "upgrade the older of the two edges", "a command was not understood"),
+            },
+            Command::Policy(policy) => {
+                *lock(&core.policy) = Some(policy);
+                core.is_draining.store(false, Ordering::Relaxed);
+                self.rebuild();
+            }
+            Command::Revoke { sessions } => {
+                let mut filter = write(&self.filter);
+                for tombstone in sessions {
+                    filter.revoke(tombstone);
+                }
+            }
+        }
+    }
+
+    /// Decides about the session cookie of a request.
+    ///
+    /// # Errors
+    /// [`Refused`] if no cookie of it passes.
+    pub fn check_session(&self, fields: &HeaderMap, now: UnixTime) -> Result<Checked, Refused> {
+        let filter = self.filter.read().unwrap_or_else(PoisonError::into_inner);
+        filter.check_request(fields, now).map(|(checked, _)| checked)
+    }
+
+    /// Forgets sessions that have expired, and connections that are too old.
+    pub fn tidy(&self, now: UnixTime) {
+        write(&self.filter).expire(now);
+        for core in self.all() {
+            core.pool.trim(limits::LINK_IDLE_MAX, limits::LINK_IDLE_KEPT);
+        }
+    }
+
+    /// The core that a request for `domain` goes to.
+    ///
+    /// # Errors
+    /// [`NoRoute`] if there is none.
+    pub fn route(&self, domain: &Domain, session: Option<CoreId>) -> Result<Arc<Core>, NoRoute> {
+        let table = self.table.load();
+        let entry = table.domain(domain)?;
+        let candidates: Vec<Candidate> = entry.cores.iter().map(|core| core.candidate()).collect();
+        let id = pick::pick(&candidates, session).ok_or(NoRoute::LinkDown)?;
+        table.cores.get(&id).cloned().ok_or(NoRoute::LinkDown)
+    }
+
+    /// What `get_edge_sso` answers for `domain`.
+    ///
+    /// # Errors
+    /// [`NoRoute`] if no core serves the domain.
+    pub fn sso_document(&self, domain: &Domain) -> Result<Bytes, NoRoute> {
+        self.table.load().domain(domain).map(|entry| entry.sso_document.clone())
+    }
+
+    /// Whether the domain is served; costs less than [`Self::route`].
+    ///
+    /// # Errors
+    /// [`NoRoute`] if it is not.
+    pub fn check_domain(&self, domain: &Domain) -> Result<(), NoRoute> {
+        self.table.load().domain(domain).map(|_| ())
+    }
+
+    /// The realm that refusals name.
+    #[must_use]
+    pub fn realm(&self) -> Realm {
+        self.table.load().realm.clone()
+    }
+
+    /// How many sign-in requests an address may make in which time, once a core has said so.
+    #[must_use]
+    pub fn sign_in_limit(&self) -> Option<(u32, Duration)> {
+        self.table.load().sign_in
+    }
+
+    /// Every core that ever joined.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Core>> {
+        self.table.load().cores.values().cloned().collect()
+    }
+
+    /// Whether any core can be asked.
+    #[must_use]
+    pub fn is_any_available(&self) -> bool {
+        self.table.load().cores.values().any(|core| core.is_available())
+    }
+
+    /// Tells every core that this edge goes away.
+    pub fn report_draining(&self) {
+        for core in self.all() {
+            if core.reports.try_send(Report::Draining).is_err() {
+                tracing::debug!(core = %core.name, "the core is not told that this edge drains");
+            }
+        }
+    }
+
+    fn rebuild(&self) {
+        let by_id = lock(&self.by_id);
+        let mut table = Table { cores: by_id.clone(), ..Table::default() };
+        for core in by_id.values() {
+            if let Some(policy) = lock(&core.policy).as_ref() {
+                table.add(core, policy);
+            }
+        }
+        self.table.store(Arc::new(table));
+    }
+}
+
+impl Table {
+    fn domain(&self, domain: &Domain) -> Result<&DomainEntry, NoRoute> {
+        let missing = if self.domains.is_empty() { NoRoute::LinkDown } else { NoRoute::DomainUnknown };
+        self.domains.get(domain).ok_or(missing)
+    }
+
+    fn add(&mut self, core: &Arc<Core>, policy: &Policy) {
+        if let Ok(realm) = Realm::parse(&policy.realm) {
+            self.realm = realm;
+        }
+        self.sign_in = Some((policy.sign_in_count, Duration::from_secs(policy.sign_in_window_secs)));
+        for domain in policy.domains.iter().take(limits::DOMAINS_MAX) {
+            let entry = self.domains.entry(domain.name.clone()).or_insert_with(|| DomainEntry {
+                sso_document: domain.sso_document.clone().into(),
+                cores: Vec::new(),
+            });
+            entry.cores.push(Arc::clone(core));
+        }
+    }
+}
+
+impl Core {
+    fn new(id: CoreId, name: Domain) -> Self {
+        let (reports, waiting) = mpsc::channel(limits::CONTROL_CHANNEL_MAX);
+        let control = ControlSide { machine: Control::new(clock::now()), reports: waiting };
+        Self {
+            id,
+            name,
+            pool: Pool::new(),
+            connections: AtomicUsize::new(0),
+            control: tokio::sync::Mutex::new(control),
+            superseded: Notify::new(),
+            reports,
+            policy: Mutex::new(None),
+            is_connected: AtomicBool::new(false),
+            is_draining: AtomicBool::new(false),
+        }
+    }
+
+    /// A connection to send a request on.
+    ///
+    /// # Errors
+    /// [`Exhausted`] at once if the core is away, else after a short wait.
+    pub async fn lease(&self) -> Result<Lease, Exhausted> {
+        if let Some(lease) = self.pool.try_lease() {
+            return Ok(lease);
+        }
+        if !self.is_connected() {
+            return Err(Exhausted);
+        }
+        self.pool.lease(limits::LINK_LEASE_TIMEOUT, limits::LINK_WAITING_MAX).await
+    }
+
+    /// Whether its control stream stands.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.is_connected.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has said that it goes away.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the control stream stands, or doesn't any more.
+    pub fn set_connected(&self, is_connected: bool) {
+        self.is_connected.store(is_connected, Ordering::Relaxed);
+    }
+
+    fn is_available(&self) -> bool {
+        self.is_connected() && !self.is_draining()
+    }
+
+    fn candidate(&self) -> Candidate {
+        Candidate { core: self.id, load: self.pool.busy(), is_available: self.is_available() }
+    }
+}
+
+/// Does what happened on the control stream of `core`.
+pub fn on_event(cores: &Cores, core: &Core, event: Event<Command>) {
+    match event {
+        Event::Applied(command) => cores.apply(core, command),
+        Event::ClockOffset(offset_ms) => alarm_skew(core, offset_ms),
+        Event::PeerLost => core.pool.clear(),
+        Event::PeerReset => {}
+        Event::Unknown => tracing::info!(side = "link", core = %core.name,
+            reason = "it is a minor version ahead", "a command is not known here"),
+    }
+}
+
+fn alarm_skew(core: &Core, offset_ms: i64) {
+    let skew = Duration::from_millis(offset_ms.unsigned_abs());
+    if skew > limits::CLOCK_SKEW_ALARM {
+        tracing::warn!(side = "link", core = %core.name, offset_ms, reason = "the clocks of the two edges differ",
+            remedy = "run NTP on both machines", "clock skew");
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(filter: &RwLock<Filter>) -> std::sync::RwLockWriteGuard<'_, Filter> {
+    filter.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::link::control::message::DomainPolicy;
+
+    fn domain(name: &str) -> Domain {
+        Domain::parse(name).unwrap()
+    }
+
+    fn policy(names: &[&str]) -> Command {
+        let domains = names.iter().map(|name| DomainPolicy {
+            name: domain(name),
+            sso_document: format!("<sso>{name}</sso>"),
+        });
+        Command::Policy(Policy { realm: "Cisco-Edge".into(), domains: domains.collect(), ..Policy::default() })
+    }
+
+    fn join(cores: &Cores, id: u8, domains: &[&str]) -> Arc<Core> {
+        let core = cores.join(CoreId(id), &domain(&format!("c{id}.link"))).unwrap();
+        core.set_connected(true);
+        cores.apply(&core, policy(domains));
+        core
+    }
+
+    #[test]
+    fn before_any_core_said_what_it_serves_nothing_is_called_unknown() {
+        let cores = Cores::default();
+
+        assert_eq!(cores.check_domain(&domain("a.test")), Err(NoRoute::LinkDown));
+
+        join(&cores, 1, &["b.test"]);
+        assert_eq!(cores.check_domain(&domain("a.test")), Err(NoRoute::DomainUnknown));
+        assert_eq!(cores.check_domain(&domain("b.test")), Ok(()));
+    }
+
+    #[test]
+    fn a_domain_goes_to_the_cores_that_serve_it() {
+        let cores = Cores::default();
+        join(&cores, 1, &["a.test"]);
+        join(&cores, 2, &["b.test"]);
+
+        assert_eq!(cores.route(&domain("b.test"), None).unwrap().id, CoreId(2));
+        assert_eq!(cores.route(&domain("b.test"), Some(CoreId(1))).map(|_| ()), Err(NoRoute::LinkDown));
+    }
+
+    #[test]
+    fn a_core_that_drains_or_is_away_gets_no_new_sign_in_but_its_sessions() {
+        let cores = Cores::default();
+        let core = join(&cores, 1, &["a.test"]);
+        cores.apply(&core, Command::Drain);
+
+        assert_eq!(cores.route(&domain("a.test"), None).map(|_| ()), Err(NoRoute::LinkDown));
+        assert!(cores.route(&domain("a.test"), Some(CoreId(1))).is_ok());
+    }
+
+    #[test]
+    fn two_connected_cores_can_not_share_a_number() {
+        let cores = Cores::default();
+        let first = join(&cores, 1, &["a.test"]);
+
+        assert!(cores.join(CoreId(1), &domain("other.link")).is_err());
+
+        first.set_connected(false);
+        assert!(cores.join(CoreId(1), &domain("other.link")).is_ok());
+    }
+}

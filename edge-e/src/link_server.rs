@@ -1,0 +1,230 @@
+//! Accepts the connections that edge-c dials: mutual TLS, greeting, then control stream or pool. Opens none.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use anyhow::{Context as _, anyhow, bail};
+use arc_swap::ArcSwap;
+use common::limits;
+use common::link::greeting::{Answer, Hello, PROTOCOL, Purpose};
+use common::net::Domain;
+use common::runtime::drain::Signal;
+use common::runtime::{clock, control, greeting, listen};
+use common::tls::identity;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tracing::Instrument as _;
+
+use crate::cores::{self, Core, Cores};
+
+/// The product's version, as both edges state it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What may change while connections go on.
+#[derive(Clone)]
+pub struct Settings {
+    /// Own certificate, and the authority that signs the cores' certificates.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// The names of cores that may connect.
+    pub allowed_cores: Vec<Domain>,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("allowed_cores", &self.allowed_cores).finish_non_exhaustive()
+    }
+}
+
+/// The listening end of the link.
+#[derive(Debug)]
+pub struct LinkServer {
+    /// This edge's name.
+    pub name: Domain,
+    /// Random, new at each start.
+    pub instance: u64,
+    /// Who is linked.
+    pub cores: Arc<Cores>,
+    /// Certificates and names; replaced by a reload.
+    pub settings: ArcSwap<Settings>,
+}
+
+type Stream = TlsStream<TcpStream>;
+
+impl LinkServer {
+    /// Accepts until the drain is over: cores stay connected while requests are finished.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, drain: Signal) {
+        let permits = Arc::new(Semaphore::new(limits::LINK_CONNECTIONS_MAX));
+        loop {
+            let accepted = tokio::select! {
+                accepted = listen::accept(&listener) => accepted,
+                () = drain.over() => return,
+            };
+            let (stream, peer) = accepted;
+            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+                tracing::warn!(side = "link", %peer, reason = "too many link connections",
+                    remedy = "look for a core that dials without end", "link connection refused");
+                continue;
+            };
+            let server = Arc::clone(&self);
+            let drain = drain.clone();
+            let connection = async move {
+                let _permit = permit;
+                tokio::select! {
+                    result = server.connection(stream) => {
+                        if let Err(error) = result {
+                            tracing::warn!(side = "link", reason = %format_args!("{error:#}"),
+                                remedy = "compare names and certificates of the two edges with `doctor`",
+                                "link connection refused");
+                        }
+                    }
+                    () = drain.over() => {}
+                }
+            };
+            tokio::spawn(connection.instrument(tracing::info_span!("link", %peer)));
+        }
+    }
+
+    async fn connection(&self, stream: TcpStream) -> anyhow::Result<()> {
+        listen::configure_link(&stream)?;
+        let settings = self.settings.load_full();
+        let acceptor = TlsAcceptor::from(Arc::clone(&settings.tls));
+        let handshake = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+        let mut stream = handshake.await.context("TLS handshake timed out")?.context("TLS handshake failed")?;
+        let names = peer_names(&stream);
+        let hello: Hello = greeting::receive(&mut stream).await?;
+        let core = match self.admit(&hello, &names, &settings) {
+            Ok(core) => core,
+            Err(refused) => {
+                let answer = Answer::Refused {
+                    reason: refused.reason.clone(),
+                    remedy: refused.remedy,
+                    version: VERSION.to_owned(),
+                };
+                greeting::send(&mut stream, &answer).await?;
+                bail!("{}", refused.reason);
+            }
+        };
+        core.connections.fetch_add(1, Ordering::Relaxed);
+        let result = self.welcome(&core, &hello, stream).await;
+        core.connections.fetch_sub(1, Ordering::Relaxed);
+        result
+    }
+
+    fn admit(&self, hello: &Hello, names: &[Domain], settings: &Settings) -> Result<Arc<Core>, NotAdmitted> {
+        let refuse = |reason: String, remedy: &str| Err(NotAdmitted { reason, remedy: remedy.to_owned() });
+        if !hello.protocol.is_compatible(PROTOCOL) {
+            let reason = format!(
+                "edge-c {} speaks link protocol {}.{}, edge-e {VERSION} speaks {}.{}",
+                hello.version, hello.protocol.major, hello.protocol.minor, PROTOCOL.major, PROTOCOL.minor
+            );
+            return refuse(reason, "upgrade the older of the two edges: one minor version apart works");
+        }
+        let Some(name) = Domain::parse(&hello.core).ok().filter(|name| names.contains(name)) else {
+            let reason = format!("the core calls itself {:?}, its certificate names {names:?}", hello.core);
+            return refuse(reason, "set `name` in edge-c's configuration to a name of its link certificate");
+        };
+        if !settings.allowed_cores.contains(&name) {
+            let reason = format!("{name} is not in allowed_cores");
+            return refuse(reason, "add the core's name to [link] allowed_cores in edge-e's configuration");
+        }
+        self.cores.join(hello.core_id, &name).or_else(|conflict| {
+            refuse(conflict.to_string(), "give each edge-c a core_id of its own")
+        })
+    }
+
+    async fn welcome(&self, core: &Arc<Core>, hello: &Hello, mut stream: Stream) -> anyhow::Result<()> {
+        match hello.purpose {
+            Purpose::Control => self.control(core, hello, stream).await,
+            Purpose::HttpsPool => {
+                greeting::send(&mut stream, &self.answer(None)).await?;
+                let mut builder = http1::Builder::new();
+                builder.max_buf_size(limits::LINK_READ_BUFFER_BYTES);
+                let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+                core.pool.add(sender);
+                ended(connection.await);
+                Ok(())
+            }
+            Purpose::HttpsShared => {
+                greeting::send(&mut stream, &self.answer(None)).await?;
+                let (sender, connection) = shared_builder().handshake(TokioIo::new(stream)).await?;
+                core.pool.add_shared(sender, limits::LINK_STREAMS_MAX);
+                ended(connection.await);
+                Ok(())
+            }
+        }
+    }
+
+    async fn control(&self, core: &Arc<Core>, hello: &Hello, mut stream: Stream) -> anyhow::Result<()> {
+        core.superseded.notify_waiters();
+        let mut side = core.control.lock().await;
+        greeting::send(&mut stream, &self.answer(side.machine.resume())).await?;
+        side.machine.handle_connected(hello.instance, hello.resume, self.instance, clock::both());
+        core.set_connected(true);
+        tracing::info!(core = %core.name, core_id = %core.id, version = hello.version, "core connected");
+        let cores::ControlSide { machine, reports } = &mut *side;
+        let driving = control::drive(machine, stream, reports, |event| {
+            cores::on_event(&self.cores, core, event);
+            Vec::new()
+        });
+        let reason = tokio::select! {
+            ended = driving => ended.to_string(),
+            () = core.superseded.notified() => "a newer control connection has come".to_owned(),
+        };
+        side.machine.handle_eof();
+        core.set_connected(false);
+        tracing::warn!(side = "link", core = %core.name, reason, remedy = "it dials again by itself",
+            "core disconnected");
+        Ok(())
+    }
+
+    fn answer(&self, resume: Option<common::link::greeting::Resume>) -> Answer {
+        Answer::Welcome {
+            version: VERSION.to_owned(),
+            protocol: PROTOCOL,
+            edge: self.name.to_string(),
+            instance: self.instance,
+            resume,
+        }
+    }
+}
+
+/// Told to the core before the connection is closed.
+struct NotAdmitted {
+    reason: String,
+    remedy: String,
+}
+
+fn peer_names(stream: &Stream) -> Vec<Domain> {
+    let (_, session) = stream.get_ref();
+    let leaf = session.peer_certificates().and_then(|chain| chain.first());
+    leaf.map(identity::dns_names).unwrap_or_default()
+}
+
+fn shared_builder() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_max_send_streams(limits::LINK_STREAMS_MAX)
+        .initial_stream_window_size(limits::LINK_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(limits::LINK_CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(limits::LINK_SEND_BUFFER_BYTES)
+        .max_header_list_size(limits::HTTP2_HEADER_LIST_BYTES_MAX)
+        .max_concurrent_reset_streams(limits::LINK_RESETS_KEPT)
+        .max_pending_accept_reset_streams(limits::LINK_STREAMS_MAX)
+        .max_local_error_reset_streams(None)
+        .keep_alive_interval(limits::LINK_KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(limits::LINK_DEAD_AFTER)
+        .keep_alive_while_idle(true);
+    builder
+}
+
+fn ended(result: Result<(), hyper::Error>) {
+    if let Err(error) = result {
+        let error = anyhow!(error);
+        tracing::debug!(side = "link", reason = %format_args!("{error:#}"), "link connection ended");
+    }
+}
