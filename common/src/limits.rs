@@ -104,3 +104,20 @@ pub const CREDENTIAL_CACHE_MAX: Duration = Duration::from_hours(24);
 pub const SESSION_LIFETIME_DEFAULT: Duration = Duration::from_secs(28_800);
 /// Most that may be set: the vendor's upper end, a week.
 pub const SESSION_LIFETIME_MAX: Duration = Duration::from_secs(604_800);
+
+// --- operation ---
+
+/// How often watched files are compared with what they were: an operator who saves a file looks up within seconds.
+pub const RELOAD_POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// How long changed files must be at rest before they count: longer than it takes to write a key after its certificate.
+pub const RELOAD_SETTLE: Duration = Duration::from_millis(250);
+/// How often files that keep changing are given another [`RELOAD_SETTLE`].
+pub const RELOAD_SETTLE_TRIES_MAX: u32 = 8;
+/// Most connections to the admin listener at a time: one scraper, one person, one probe, and room.
+pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+/// Largest body of an admin request: a log filter.
+pub const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024;
+/// How long an admin request may take as a whole.
+pub const ADMIN_REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+/// How long an admin connection may take to send the head of a request, the next one included.
+pub const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(15);
