@@ -302,7 +302,7 @@ pub const LINK_POOL_SPARE: usize = 8;
 /// Dials under way at once to one edge.
 pub const LINK_DIALS_MAX: usize = 16;
 /// Link connections that one edge-e accepts at once from all cores, handshakes included.
-pub const LINK_CONNECTIONS_MAX: usize = 8192;
+pub const LINK_CONNECTIONS_ACCEPTED_MAX: usize = 8192;
 /// First wait before dialling again.
 pub const LINK_BACK_OFF_MIN: Duration = Duration::from_millis(100);
 /// Longest wait before dialling again.
@@ -313,8 +313,6 @@ pub const LINK_READ_BUFFER_BYTES: usize = 128 * 1024;
 pub const CONTROL_CHANNEL_MAX: usize = 256;
 /// Times a request is sent again on another link connection when it was not sent on.
 pub const LINK_RETRIES_MAX: usize = 3;
-/// Domains of one core.
-pub const DOMAINS_MAX: usize = 4096;
 /// What a client is told to wait when nobody inside can be asked.
 pub const LINK_DOWN_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Streams of one shared link connection; more wait for the next connection, since `h2` queues without a bound.
@@ -327,3 +325,20 @@ pub const LINK_CONNECTION_WINDOW_BYTES: u32 = 1_001 * LINK_STREAM_WINDOW_BYTES;
 pub const LINK_SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Reset streams remembered, so that late frames for them are not taken for errors.
 pub const LINK_RESETS_KEPT: usize = 1000;
+
+// --- operation ---
+
+/// How often watched files are compared with what they were: an operator who saves a file looks up within seconds.
+pub const RELOAD_POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// How long changed files must be at rest before they count: longer than it takes to write a key after its certificate.
+pub const RELOAD_SETTLE: Duration = Duration::from_millis(250);
+/// How often files that keep changing are given another [`RELOAD_SETTLE`].
+pub const RELOAD_SETTLE_TRIES_MAX: u32 = 8;
+/// Most connections to the admin listener at a time: one scraper, one person, one probe, and room.
+pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+/// Largest body of an admin request: a log filter.
+pub const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024;
+/// How long an admin request may take as a whole.
+pub const ADMIN_REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+/// How long an admin connection may take to send the head of a request, the next one included.
+pub const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(15);

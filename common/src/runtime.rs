@@ -1,10 +1,15 @@
 //! The shells around the cores, and the only part that knows tokio: accept loops, reload, drain, supervision.
 
+pub mod admin;
 pub mod body;
 pub mod clock;
 pub mod control;
+pub mod drain;
 pub mod greeting;
 pub mod http_pool;
 pub mod http_server;
 pub mod listen;
 pub mod progress;
+pub mod reload;
+pub mod supervise;
+pub mod telemetry;

@@ -57,7 +57,7 @@ type Stream = TlsStream<TcpStream>;
 impl LinkServer {
     /// Accepts until the drain is over: cores stay connected while requests are finished.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, drain: Signal) {
-        let permits = Arc::new(Semaphore::new(limits::LINK_CONNECTIONS_MAX));
+        let permits = Arc::new(Semaphore::new(limits::LINK_CONNECTIONS_ACCEPTED_MAX));
         loop {
             let accepted = tokio::select! {
                 accepted = listen::accept(&listener) => accepted,

@@ -5,7 +5,7 @@
     reason = "the one place that reads the clocks"
 )]
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::link::control;
 use crate::time::UnixTime;
@@ -14,6 +14,12 @@ use crate::time::UnixTime;
 #[must_use]
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// How long ago `then` was.
+#[must_use]
+pub fn elapsed(then: Instant) -> Duration {
+    now().saturating_duration_since(then)
 }
 
 /// Seconds since 1970.

@@ -281,10 +281,7 @@ mod tests {
             .await
             .unwrap();
         let ended = serving.await;
-        (
-            ended,
-            crate::runtime::clock::now().saturating_duration_since(start),
-        )
+        (ended, crate::runtime::clock::elapsed(start))
     }
 
     #[tokio::test(start_paused = true)]
