@@ -342,3 +342,11 @@ pub const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024;
 pub const ADMIN_REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// How long an admin connection may take to send the head of a request, the next one included.
 pub const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// Addresses whose rates are remembered; the ones nearest to a clean slate are forgotten first.
+pub const ADDRESSES_LIMITED_MAX: usize = 50_000;
+/// First byte to last of a request head from a client.
+pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client connection without a request is closed after this time.
+pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// A request on which no byte moves in either direction is given up after this time: above what inner servers may take.
+pub const HTTP_STALL_TIMEOUT: Duration = Duration::from_secs(330);

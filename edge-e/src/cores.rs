@@ -49,18 +49,12 @@ struct DomainEntry {
 /// One edge-c.
 #[derive(Debug)]
 pub struct Core {
-    /// Its number, which stands in its cookies.
-    pub id: CoreId,
-    /// Its name, which its certificate has.
-    pub name: Domain,
-    /// The connections it dialled for HTTPS requests.
-    pub pool: Arc<Pool>,
-    /// Link connections of any purpose.
-    pub connections: AtomicUsize,
-    /// The numbered stream of commands and reports; whoever holds the lock drives it.
-    pub control: tokio::sync::Mutex<ControlSide>,
-    /// Tells the connection that drives the control stream that a newer one has come.
-    pub superseded: Notify,
+    id: CoreId,
+    name: Domain,
+    pool: Arc<Pool>,
+    connections: AtomicUsize,
+    control: tokio::sync::Mutex<ControlSide>,
+    superseded: Notify,
     reports: mpsc::Sender<Report>,
     policy: Mutex<Option<Policy>>,
     is_connected: AtomicBool,
@@ -105,7 +99,10 @@ impl Cores {
                 return Ok(Arc::clone(known));
             }
             if known.is_connected() {
-                return Err(Conflict { id, holder: known.name.clone() });
+                return Err(Conflict {
+                    id,
+                    holder: known.name.clone(),
+                });
             }
         }
         let core = Arc::new(Core::new(id, name.clone()));
@@ -122,8 +119,10 @@ impl Cores {
             Command::Drain => core.is_draining.store(true, Ordering::Relaxed),
             Command::FilterKeys { keys } => match read_filter_keys(core.id, &keys) {
                 Some(keys) => write(&self.filter).set_keys(keys),
-                None => tracing::warn!(side = "link", core = %core.name, reason = "no usable filter key",
-                    remedy = "upgrade the older of the two edges", "a command was not understood"),
+                None => {
+                    tracing::warn!(side = "link", core = %core.name, reason = "no usable filter key",
+                    remedy = "upgrade the older of the two edges", "a command was not understood");
+                }
             },
             Command::Policy(policy) => {
                 *lock(&core.policy) = Some(policy);
@@ -145,14 +144,17 @@ impl Cores {
     /// [`Refused`] if no cookie of it passes.
     pub fn check_session(&self, fields: &HeaderMap, now: UnixTime) -> Result<Checked, Refused> {
         let filter = self.filter.read().unwrap_or_else(PoisonError::into_inner);
-        filter.check_request(fields, now).map(|(checked, _)| checked)
+        filter
+            .check_request(fields, now)
+            .map(|(checked, _)| checked)
     }
 
     /// Forgets sessions that have expired, and connections that are too old.
     pub fn tidy(&self, now: UnixTime) {
         write(&self.filter).expire(now);
         for core in self.all() {
-            core.pool.trim(limits::LINK_IDLE_MAX, limits::LINK_IDLE_KEPT);
+            core.pool
+                .trim(limits::LINK_IDLE_MAX, limits::LINK_IDLE_KEPT);
         }
     }
 
@@ -173,7 +175,10 @@ impl Cores {
     /// # Errors
     /// [`NoRoute`] if no core serves the domain.
     pub fn sso_document(&self, domain: &Domain) -> Result<Bytes, NoRoute> {
-        self.table.load().domain(domain).map(|entry| entry.sso_document.clone())
+        self.table
+            .load()
+            .domain(domain)
+            .map(|entry| entry.sso_document.clone())
     }
 
     /// Whether the domain is served; costs less than [`Self::route`].
@@ -205,7 +210,11 @@ impl Cores {
     /// Whether any core can be asked.
     #[must_use]
     pub fn is_any_available(&self) -> bool {
-        self.table.load().cores.values().any(|core| core.is_available())
+        self.table
+            .load()
+            .cores
+            .values()
+            .any(|core| core.is_available())
     }
 
     /// Tells every core that this edge goes away.
@@ -219,7 +228,10 @@ impl Cores {
 
     fn rebuild(&self) {
         let by_id = lock(&self.by_id);
-        let mut table = Table { cores: by_id.clone(), ..Table::default() };
+        let mut table = Table {
+            cores: by_id.clone(),
+            ..Table::default()
+        };
         for core in by_id.values() {
             if let Some(policy) = lock(&core.policy).as_ref() {
                 table.add(core, policy);
@@ -231,7 +243,11 @@ impl Cores {
 
 impl Table {
     fn domain(&self, domain: &Domain) -> Result<&DomainEntry, NoRoute> {
-        let missing = if self.domains.is_empty() { NoRoute::LinkDown } else { NoRoute::DomainUnknown };
+        let missing = if self.domains.is_empty() {
+            NoRoute::LinkDown
+        } else {
+            NoRoute::DomainUnknown
+        };
         self.domains.get(domain).ok_or(missing)
     }
 
@@ -239,12 +255,18 @@ impl Table {
         if let Ok(realm) = Realm::parse(&policy.realm) {
             self.realm = realm;
         }
-        self.sign_in = Some((policy.sign_in_count, Duration::from_secs(policy.sign_in_window_secs)));
+        self.sign_in = Some((
+            policy.sign_in_count,
+            Duration::from_secs(policy.sign_in_window_secs),
+        ));
         for domain in policy.domains.iter().take(limits::DOMAINS_MAX) {
-            let entry = self.domains.entry(domain.name.clone()).or_insert_with(|| DomainEntry {
-                sso_document: domain.sso_document.clone().into(),
-                cores: Vec::new(),
-            });
+            let entry = self
+                .domains
+                .entry(domain.name.clone())
+                .or_insert_with(|| DomainEntry {
+                    sso_document: domain.sso_document.clone().into(),
+                    cores: Vec::new(),
+                });
             entry.cores.push(Arc::clone(core));
         }
     }
@@ -253,7 +275,10 @@ impl Table {
 impl Core {
     fn new(id: CoreId, name: Domain) -> Self {
         let (reports, waiting) = mpsc::channel(limits::CONTROL_CHANNEL_MAX);
-        let control = ControlSide { machine: Control::new(clock::now()), reports: waiting };
+        let control = ControlSide {
+            machine: Control::new(clock::now()),
+            reports: waiting,
+        };
         Self {
             id,
             name,
@@ -268,6 +293,43 @@ impl Core {
         }
     }
 
+    /// Its number, which stands in its cookies.
+    pub const fn id(&self) -> CoreId {
+        self.id
+    }
+
+    /// Its name, which its certificate has.
+    pub const fn name(&self) -> &Domain {
+        &self.name
+    }
+
+    /// The connections it dialled for HTTPS requests.
+    pub const fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Link connections of any purpose.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Counts a link connection until the guard is dropped.
+    pub fn count_connection(&self) -> CountedConnection<'_> {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        CountedConnection(&self.connections)
+    }
+
+    /// Takes the control stream over from the connection that drives it now.
+    pub async fn take_control(&self) -> tokio::sync::MutexGuard<'_, ControlSide> {
+        self.superseded.notify_waiters();
+        self.control.lock().await
+    }
+
+    /// Resolves when a newer connection wants the control stream.
+    pub async fn superseded(&self) {
+        self.superseded.notified().await;
+    }
+
     /// A connection to send a request on.
     ///
     /// # Errors
@@ -279,7 +341,9 @@ impl Core {
         if !self.is_connected() {
             return Err(Exhausted);
         }
-        self.pool.lease(limits::LINK_LEASE_TIMEOUT, limits::LINK_WAITING_MAX).await
+        self.pool
+            .lease(limits::LINK_LEASE_TIMEOUT, limits::LINK_WAITING_MAX)
+            .await
     }
 
     /// Whether its control stream stands.
@@ -304,7 +368,21 @@ impl Core {
     }
 
     fn candidate(&self) -> Candidate {
-        Candidate { core: self.id, load: self.pool.busy(), is_available: self.is_available() }
+        Candidate {
+            core: self.id,
+            load: self.pool.busy(),
+            is_available: self.is_available(),
+        }
+    }
+}
+
+/// A link connection that counts until this is dropped.
+#[derive(Debug)]
+pub struct CountedConnection<'a>(&'a AtomicUsize);
+
+impl Drop for CountedConnection<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -350,11 +428,17 @@ mod tests {
             name: domain(name),
             sso_document: format!("<sso>{name}</sso>"),
         });
-        Command::Policy(Policy { realm: "Cisco-Edge".into(), domains: domains.collect(), ..Policy::default() })
+        Command::Policy(Policy {
+            realm: "Cisco-Edge".into(),
+            domains: domains.collect(),
+            ..Policy::default()
+        })
     }
 
     fn join(cores: &Cores, id: u8, domains: &[&str]) -> Arc<Core> {
-        let core = cores.join(CoreId(id), &domain(&format!("c{id}.link"))).unwrap();
+        let core = cores
+            .join(CoreId(id), &domain(&format!("c{id}.link")))
+            .unwrap();
         core.set_connected(true);
         cores.apply(&core, policy(domains));
         core
@@ -364,10 +448,16 @@ mod tests {
     fn before_any_core_said_what_it_serves_nothing_is_called_unknown() {
         let cores = Cores::default();
 
-        assert_eq!(cores.check_domain(&domain("a.test")), Err(NoRoute::LinkDown));
+        assert_eq!(
+            cores.check_domain(&domain("a.test")),
+            Err(NoRoute::LinkDown)
+        );
 
         join(&cores, 1, &["b.test"]);
-        assert_eq!(cores.check_domain(&domain("a.test")), Err(NoRoute::DomainUnknown));
+        assert_eq!(
+            cores.check_domain(&domain("a.test")),
+            Err(NoRoute::DomainUnknown)
+        );
         assert_eq!(cores.check_domain(&domain("b.test")), Ok(()));
     }
 
@@ -377,8 +467,14 @@ mod tests {
         join(&cores, 1, &["a.test"]);
         join(&cores, 2, &["b.test"]);
 
-        assert_eq!(cores.route(&domain("b.test"), None).unwrap().id, CoreId(2));
-        assert_eq!(cores.route(&domain("b.test"), Some(CoreId(1))).map(|_| ()), Err(NoRoute::LinkDown));
+        assert_eq!(
+            cores.route(&domain("b.test"), None).unwrap().id(),
+            CoreId(2)
+        );
+        assert_eq!(
+            cores.route(&domain("b.test"), Some(CoreId(1))).map(|_| ()),
+            Err(NoRoute::LinkDown)
+        );
     }
 
     #[test]
@@ -387,7 +483,10 @@ mod tests {
         let core = join(&cores, 1, &["a.test"]);
         cores.apply(&core, Command::Drain);
 
-        assert_eq!(cores.route(&domain("a.test"), None).map(|_| ()), Err(NoRoute::LinkDown));
+        assert_eq!(
+            cores.route(&domain("a.test"), None).map(|_| ()),
+            Err(NoRoute::LinkDown)
+        );
         assert!(cores.route(&domain("a.test"), Some(CoreId(1))).is_ok());
     }
 

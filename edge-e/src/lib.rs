@@ -1,3 +1,8 @@
 //! The edge-e library: everything but the command line's entry.
 
+pub mod admission;
 pub mod config;
+pub mod cores;
+pub mod gate;
+pub mod link_server;
+pub mod listener;

@@ -1,7 +1,6 @@
 //! Accepts the connections that edge-c dials: mutual TLS, greeting, then control stream or pool. Opens none.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, anyhow, bail};
 use arc_swap::ArcSwap;
@@ -35,7 +34,9 @@ pub struct Settings {
 
 impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings").field("allowed_cores", &self.allowed_cores).finish_non_exhaustive()
+        f.debug_struct("Settings")
+            .field("allowed_cores", &self.allowed_cores)
+            .finish_non_exhaustive()
     }
 }
 
@@ -92,8 +93,12 @@ impl LinkServer {
         listen::configure_link(&stream)?;
         let settings = self.settings.load_full();
         let acceptor = TlsAcceptor::from(Arc::clone(&settings.tls));
-        let handshake = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream));
-        let mut stream = handshake.await.context("TLS handshake timed out")?.context("TLS handshake failed")?;
+        let handshake =
+            tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+        let mut stream = handshake
+            .await
+            .context("TLS handshake timed out")?
+            .context("TLS handshake failed")?;
         let names = peer_names(&stream);
         let hello: Hello = greeting::receive(&mut stream).await?;
         let core = match self.admit(&hello, &names, &settings) {
@@ -108,35 +113,70 @@ impl LinkServer {
                 bail!("{}", refused.reason);
             }
         };
-        core.connections.fetch_add(1, Ordering::Relaxed);
-        let result = self.welcome(&core, &hello, stream).await;
-        core.connections.fetch_sub(1, Ordering::Relaxed);
-        result
+        let _counted = core.count_connection();
+        self.welcome(&core, &hello, stream).await
     }
 
-    fn admit(&self, hello: &Hello, names: &[Domain], settings: &Settings) -> Result<Arc<Core>, NotAdmitted> {
-        let refuse = |reason: String, remedy: &str| Err(NotAdmitted { reason, remedy: remedy.to_owned() });
+    fn admit(
+        &self,
+        hello: &Hello,
+        names: &[Domain],
+        settings: &Settings,
+    ) -> Result<Arc<Core>, NotAdmitted> {
+        let refuse = |reason: String, remedy: &str| {
+            Err(NotAdmitted {
+                reason,
+                remedy: remedy.to_owned(),
+            })
+        };
         if !hello.protocol.is_compatible(PROTOCOL) {
             let reason = format!(
                 "edge-c {} speaks link protocol {}.{}, edge-e {VERSION} speaks {}.{}",
-                hello.version, hello.protocol.major, hello.protocol.minor, PROTOCOL.major, PROTOCOL.minor
+                hello.version,
+                hello.protocol.major,
+                hello.protocol.minor,
+                PROTOCOL.major,
+                PROTOCOL.minor
             );
-            return refuse(reason, "upgrade the older of the two edges: one minor version apart works");
+            return refuse(
+                reason,
+                "upgrade the older of the two edges: one minor version apart works",
+            );
         }
-        let Some(name) = Domain::parse(&hello.core).ok().filter(|name| names.contains(name)) else {
-            let reason = format!("the core calls itself {:?}, its certificate names {names:?}", hello.core);
-            return refuse(reason, "set `name` in edge-c's configuration to a name of its link certificate");
+        let Some(name) = Domain::parse(&hello.core)
+            .ok()
+            .filter(|name| names.contains(name))
+        else {
+            let reason = format!(
+                "the core calls itself {:?}, its certificate names {names:?}",
+                hello.core
+            );
+            return refuse(
+                reason,
+                "set `name` in edge-c's configuration to a name of its link certificate",
+            );
         };
         if !settings.allowed_cores.contains(&name) {
             let reason = format!("{name} is not in allowed_cores");
-            return refuse(reason, "add the core's name to [link] allowed_cores in edge-e's configuration");
+            return refuse(
+                reason,
+                "add the core's name to [link] allowed_cores in edge-e's configuration",
+            );
         }
         self.cores.join(hello.core_id, &name).or_else(|conflict| {
-            refuse(conflict.to_string(), "give each edge-c a core_id of its own")
+            refuse(
+                conflict.to_string(),
+                "give each edge-c a core_id of its own",
+            )
         })
     }
 
-    async fn welcome(&self, core: &Arc<Core>, hello: &Hello, mut stream: Stream) -> anyhow::Result<()> {
+    async fn welcome(
+        &self,
+        core: &Arc<Core>,
+        hello: &Hello,
+        mut stream: Stream,
+    ) -> anyhow::Result<()> {
         match hello.purpose {
             Purpose::Control => self.control(core, hello, stream).await,
             Purpose::HttpsPool => {
@@ -144,27 +184,32 @@ impl LinkServer {
                 let mut builder = http1::Builder::new();
                 builder.max_buf_size(limits::LINK_READ_BUFFER_BYTES);
                 let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-                core.pool.add(sender);
+                core.pool().add(sender);
                 ended(connection.await);
                 Ok(())
             }
             Purpose::HttpsShared => {
                 greeting::send(&mut stream, &self.answer(None)).await?;
                 let (sender, connection) = shared_builder().handshake(TokioIo::new(stream)).await?;
-                core.pool.add_shared(sender, limits::LINK_STREAMS_MAX);
+                core.pool().add_shared(sender, limits::LINK_STREAMS_MAX);
                 ended(connection.await);
                 Ok(())
             }
         }
     }
 
-    async fn control(&self, core: &Arc<Core>, hello: &Hello, mut stream: Stream) -> anyhow::Result<()> {
-        core.superseded.notify_waiters();
-        let mut side = core.control.lock().await;
+    async fn control(
+        &self,
+        core: &Arc<Core>,
+        hello: &Hello,
+        mut stream: Stream,
+    ) -> anyhow::Result<()> {
+        let mut side = core.take_control().await;
         greeting::send(&mut stream, &self.answer(side.machine.resume())).await?;
-        side.machine.handle_connected(hello.instance, hello.resume, self.instance, clock::both());
+        side.machine
+            .handle_connected(hello.instance, hello.resume, self.instance, clock::both());
         core.set_connected(true);
-        tracing::info!(core = %core.name, core_id = %core.id, version = hello.version, "core connected");
+        tracing::info!(core = %core.name(), core_id = %core.id(), version = hello.version, "core connected");
         let cores::ControlSide { machine, reports } = &mut *side;
         let driving = control::drive(machine, stream, reports, |event| {
             cores::on_event(&self.cores, core, event);
@@ -172,11 +217,11 @@ impl LinkServer {
         });
         let reason = tokio::select! {
             ended = driving => ended.to_string(),
-            () = core.superseded.notified() => "a newer control connection has come".to_owned(),
+            () = core.superseded() => "a newer control connection has come".to_owned(),
         };
         side.machine.handle_eof();
         core.set_connected(false);
-        tracing::warn!(side = "link", core = %core.name, reason, remedy = "it dials again by itself",
+        tracing::warn!(side = "link", core = %core.name(), reason, remedy = "it dials again by itself",
             "core disconnected");
         Ok(())
     }

@@ -36,8 +36,8 @@ pub enum PrefaceError {
 impl Preface {
     /// Replaces whatever fields of these names are there.
     pub fn write(&self, fields: &mut HeaderMap) {
-        fields.insert(CLIENT, text_value(&self.client.0));
-        fields.insert(TRACKING, text_value(&self.tracking));
+        fields.insert(CLIENT, value(&self.client.0));
+        fields.insert(TRACKING, value(&self.tracking));
     }
 
     /// Takes the preface out of the header section.
@@ -61,7 +61,9 @@ pub fn strip(fields: &mut HeaderMap) {
     }
 }
 
-fn text_value(value: &impl ToString) -> HeaderValue {
+/// An address or identifier as a field value.
+#[must_use]
+pub fn value(value: &impl ToString) -> HeaderValue {
     // Addresses and hexadecimal digits are visible ASCII, so this always succeeds.
     HeaderValue::try_from(value.to_string()).unwrap_or(HeaderValue::from_static("?"))
 }

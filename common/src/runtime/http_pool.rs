@@ -233,11 +233,21 @@ impl Lease {
                 settle(sender.try_send_request(request)).await
             }
             Some(Connection::Shared(shared)) => {
+                let request = with_authority(request);
                 settle(shared.sender.clone().try_send_request(request)).await
             }
             None => std::future::pending().await,
         }
     }
+}
+
+/// HTTP/2 has no request without an authority; on a link it says nothing, `Host` does.
+fn with_authority(mut request: Request<Body>) -> Request<Body> {
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(http::uri::Scheme::HTTPS);
+    parts.authority = Some(http::uri::Authority::from_static("link"));
+    *request.uri_mut() = http::Uri::from_parts(parts).unwrap_or_default();
+    request
 }
 
 type Sent = Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<Body>>>;

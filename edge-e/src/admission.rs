@@ -1,0 +1,247 @@
+//! Who may connect: limits for all clients together and for each address, before TLS costs anything.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use common::limits;
+use common::policy::rate_limit::{Quota, Rate, SlidingWindows, TokenBuckets, TooOften, network_of};
+
+use crate::config::Limits;
+
+/// Counts connections and sign-in requests by address. An IPv6 client is its /64: it owns all of it.
+#[derive(Debug)]
+pub struct Admission {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    limits: Limits,
+    open: u32,
+    per_network: HashMap<IpAddr, u32>,
+    arrivals: TokenBuckets<IpAddr>,
+    sign_ins: SlidingWindows<IpAddr>,
+}
+
+/// Why a connection is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum NotAdmitted {
+    /// `connections_max` is reached.
+    #[error("connections_max reached")]
+    Full,
+    /// `connections_per_address_max` is reached.
+    #[error("connections_per_address_max reached")]
+    AddressFull,
+    /// `connections_per_second_per_address` is exceeded.
+    #[error("connections_per_second_per_address exceeded")]
+    TooOften,
+}
+
+/// A connection that was let in; it counts until this is dropped.
+#[derive(Debug)]
+pub struct Admitted {
+    admission: Arc<Admission>,
+    network: IpAddr,
+}
+
+impl Admission {
+    /// Nobody is connected yet.
+    #[must_use]
+    pub fn new(limits: Limits) -> Arc<Self> {
+        let state = State {
+            open: 0,
+            per_network: HashMap::new(),
+            arrivals: arrivals(limits),
+            sign_ins: sign_ins(limits),
+            limits,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Uses other limits from now on; who is connected stays. What addresses did until now is forgotten.
+    pub fn set_limits(&self, limits: Limits) {
+        let mut state = self.lock();
+        state.arrivals = arrivals(limits);
+        state.sign_ins = sign_ins(limits);
+        state.limits = limits;
+    }
+
+    /// Lets a connection in, or not.
+    ///
+    /// # Errors
+    /// [`NotAdmitted`] names the limit.
+    pub fn admit(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Admitted, NotAdmitted> {
+        let network = network_of(address);
+        let mut state = self.lock();
+        if state.open >= state.limits.connections_max {
+            return Err(NotAdmitted::Full);
+        }
+        let of_network = state.per_network.get(&network).copied().unwrap_or(0);
+        if of_network >= state.limits.connections_per_address_max {
+            return Err(NotAdmitted::AddressFull);
+        }
+        state
+            .arrivals
+            .admit(network, now)
+            .map_err(|_| NotAdmitted::TooOften)?;
+        state.open = state.open.saturating_add(1);
+        state
+            .per_network
+            .insert(network, of_network.saturating_add(1));
+        drop(state);
+        Ok(Admitted {
+            admission: Arc::clone(self),
+            network,
+        })
+    }
+
+    /// Lets a request without a session through, or not.
+    ///
+    /// # Errors
+    /// [`TooOften`] says when the address may ask again.
+    pub fn admit_sign_in(&self, address: IpAddr, now: Instant) -> Result<(), TooOften> {
+        self.lock().sign_ins.admit(network_of(address), now)
+    }
+
+    /// Connections at this moment.
+    #[must_use]
+    pub fn open(&self) -> u32 {
+        self.lock().open
+    }
+
+    fn leave(&self, network: IpAddr) {
+        let mut state = self.lock();
+        state.open = state.open.saturating_sub(1);
+        let left = state
+            .per_network
+            .get(&network)
+            .copied()
+            .unwrap_or(0)
+            .saturating_sub(1);
+        if left == 0 {
+            state.per_network.remove(&network);
+        } else {
+            state.per_network.insert(network, left);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.admission.leave(self.network);
+    }
+}
+
+/// A second's worth may come at once: a client opens several connections together.
+fn arrivals(limits: Limits) -> TokenBuckets<IpAddr> {
+    let per_second = limits.connections_per_second_per_address.max(1);
+    let burst = std::num::NonZeroU32::new(per_second).unwrap_or(std::num::NonZeroU32::MIN);
+    let interval = Duration::from_secs(1) / per_second;
+    TokenBuckets::new(Rate { burst, interval }, limits::ADDRESSES_LIMITED_MAX)
+}
+
+fn sign_ins(limits: Limits) -> SlidingWindows<IpAddr> {
+    let rate = limits.sign_in_per_address;
+    let quota = Quota {
+        count: std::num::NonZeroU32::new(rate.count).unwrap_or(std::num::NonZeroU32::MIN),
+        window: rate.window,
+    };
+    SlidingWindows::new(quota, limits::ADDRESSES_LIMITED_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::config::section;
+    use common::runtime::clock;
+
+    const LIMITS: Limits = Limits {
+        connections_max: 3,
+        connections_per_address_max: 2,
+        connections_per_second_per_address: 100,
+        sign_in_per_address: section::Rate {
+            count: 2,
+            window: Duration::from_secs(60),
+        },
+    };
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_count_for_their_address_and_for_all() {
+        let admission = Admission::new(LIMITS);
+        let now = clock::now();
+        let first = admission.admit(address("192.0.2.1"), now).unwrap();
+        let _second = admission.admit(address("192.0.2.1"), now).unwrap();
+
+        assert_eq!(
+            admission.admit(address("192.0.2.1"), now).map(drop),
+            Err(NotAdmitted::AddressFull)
+        );
+        let _third = admission.admit(address("192.0.2.2"), now).unwrap();
+        assert_eq!(
+            admission.admit(address("192.0.2.3"), now).map(drop),
+            Err(NotAdmitted::Full)
+        );
+
+        drop(first);
+        assert!(admission.admit(address("192.0.2.1"), now).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ipv6_client_is_its_whole_network() {
+        let admission = Admission::new(LIMITS);
+        let now = clock::now();
+        let _first = admission.admit(address("2001:db8::1"), now).unwrap();
+        let _second = admission.admit(address("2001:db8::2"), now).unwrap();
+
+        assert_eq!(
+            admission.admit(address("2001:db8::3"), now).map(drop),
+            Err(NotAdmitted::AddressFull)
+        );
+        assert!(admission.admit(address("2001:db8:0:1::1"), now).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn new_connections_are_limited_by_the_second() {
+        let admission = Admission::new(Limits {
+            connections_per_second_per_address: 2,
+            ..LIMITS
+        });
+        let now = clock::now();
+        for _ in 0..2 {
+            admission.admit(address("192.0.2.1"), now).unwrap();
+        }
+
+        assert_eq!(
+            admission.admit(address("192.0.2.1"), now).map(drop),
+            Err(NotAdmitted::TooOften)
+        );
+        assert!(
+            admission
+                .admit(address("192.0.2.1"), now + Duration::from_secs(1))
+                .is_ok()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sign_ins_are_limited_apart() {
+        let admission = Admission::new(LIMITS);
+        let now = clock::now();
+        admission.admit_sign_in(address("192.0.2.1"), now).unwrap();
+        admission.admit_sign_in(address("192.0.2.1"), now).unwrap();
+
+        assert!(admission.admit_sign_in(address("192.0.2.1"), now).is_err());
+        assert!(admission.admit_sign_in(address("192.0.2.2"), now).is_ok());
+    }
+}

@@ -1,0 +1,440 @@
+//! Public HTTPS on 8443: TLS, the gates, and on to a core. Refuses early; allows nothing by itself.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use common::http::fields;
+use common::id::{CoreId, TrackingId};
+use common::limits;
+use common::link::preface::{self, Preface};
+use common::mra::access::{Refusal, Verb};
+use common::mra::edge_path::EdgePath;
+use common::net::ClientAddr;
+use common::redact::Redacted;
+use common::runtime::body::Body;
+use common::runtime::drain::Signal;
+use common::runtime::http_pool::SendError;
+use common::runtime::http_server::{self, Timeouts, Version};
+use common::runtime::progress::Counters;
+use common::runtime::{clock, listen};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Request, Response, request};
+use hyper::body::Incoming;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tracing::Instrument as _;
+
+use crate::admission::{Admission, Admitted};
+use crate::cores::{Core, Cores, NoRoute};
+use crate::gate;
+
+/// What every connection of this listener shares.
+#[derive(Debug)]
+pub struct Https {
+    /// Who is linked, and what they said.
+    pub cores: Arc<Cores>,
+    /// Limits by address.
+    pub admission: Arc<Admission>,
+    /// Certificates, ALPN, tickets.
+    pub tls: Arc<rustls::ServerConfig>,
+}
+
+const TIMEOUTS: Timeouts = Timeouts {
+    head: limits::HTTP_HEAD_TIMEOUT,
+    idle: limits::HTTP_IDLE_TIMEOUT,
+    stall: limits::HTTP_STALL_TIMEOUT,
+};
+
+/// One client connection, as far as its requests need to know.
+#[derive(Debug)]
+struct Connection {
+    https: Arc<Https>,
+    client: ClientAddr,
+    /// First half of the tracking ids of its requests.
+    id: [u8; 8],
+    requests: AtomicU64,
+}
+
+impl Https {
+    /// Accepts until the drain starts.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, drain: Signal) {
+        loop {
+            let (stream, peer) = tokio::select! {
+                accepted = listen::accept(&listener) => accepted,
+                () = drain.draining() => return,
+            };
+            match self.admission.admit(peer.ip(), clock::now()) {
+                Ok(admitted) => self.spawn(stream, peer, admitted, drain.clone()),
+                Err(reason) => {
+                    tracing::info!(side = "downstream", client = %peer_text(peer), %reason,
+                    remedy = "raise it in [limits] if these are your users", "connection refused");
+                }
+            }
+        }
+    }
+
+    fn spawn(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        admitted: Admitted,
+        drain: Signal,
+    ) {
+        let https = Arc::clone(self);
+        let connection = async move {
+            let _in_flight = drain.in_flight();
+            tokio::select! {
+                () = https.connection(stream, peer, &drain) => {}
+                () = drain.over() => {}
+            }
+            drop(admitted);
+        };
+        tokio::spawn(connection.instrument(tracing::debug_span!("https")));
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, drain: &Signal) {
+        if let Err(error) = listen::configure(&stream) {
+            tracing::debug!(side = "downstream", reason = %error, "connection gone before it was served");
+            return;
+        }
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.tls));
+        let handshake =
+            tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
+        let stream = match handshake {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!(side = "downstream", client = %peer_text(peer), reason = %error, "TLS failed");
+                return;
+            }
+            Err(_) => {
+                tracing::debug!(side = "downstream", client = %peer_text(peer), reason = "timeout", "TLS failed");
+                return;
+            }
+        };
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let version = if is_http2 {
+            Version::Http2
+        } else {
+            Version::Http1
+        };
+        let counters: Arc<Counters> = Arc::default();
+        let connection = Arc::new(Connection {
+            https: self,
+            client: ClientAddr(peer),
+            id: random_id(),
+            requests: AtomicU64::new(0),
+        });
+        let handler = |request| Arc::clone(&connection).answer(request);
+        let start = clock::now();
+        let ended = Box::pin(http_server::serve(
+            stream,
+            version,
+            handler,
+            Arc::clone(&counters),
+            TIMEOUTS,
+            drain.draining(),
+        ))
+        .await;
+        tracing::debug!(
+            client = %peer_text(peer), reason = %ended, requests = counters.requests(), read = counters.read(),
+            written = counters.written(), duration_ms = clock::elapsed(start).as_millis(), "connection_closed"
+        );
+    }
+}
+
+/// A refusal on its way to the client, and what the log says of it.
+struct Refused {
+    refusal: Refusal,
+    reason: &'static str,
+    remedy: &'static str,
+}
+
+impl Refused {
+    const fn new(refusal: Refusal, reason: &'static str, remedy: &'static str) -> Self {
+        Self {
+            refusal,
+            reason,
+            remedy,
+        }
+    }
+}
+
+/// What the gates found out, and so where the request goes.
+enum Gated {
+    /// edge-e has the answer.
+    Answer(Response<Body>),
+    /// A core has it.
+    Relay(Arc<Core>),
+}
+
+impl Connection {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let tracking = self.next_tracking_id();
+        let version = request.version();
+        let (mut head, body) = request.into_parts();
+        preface::strip(&mut head.headers);
+        let result = match self.gate(&head) {
+            Ok(Gated::Answer(response)) => Ok(response),
+            Ok(Gated::Relay(core)) => self.relay(&core, tracking, head, body).await,
+            Err(refused) => Err(refused),
+        };
+        let mut response = result.unwrap_or_else(|refused| self.refuse(tracking, &refused));
+        if version == http::Version::HTTP_2 {
+            response.headers_mut().remove(CONNECTION);
+        }
+        response
+    }
+
+    /// Everything edge-e decides, in order: form, path, domain, then verb or session.
+    fn gate(&self, head: &request::Parts) -> Result<Gated, Refused> {
+        gate::check(&head.method, &head.uri, head.version, &head.headers).map_err(
+            |(refusal, reason)| Refused::new(refusal, reason, "none: the client is at fault"),
+        )?;
+        let path = head
+            .uri
+            .path_and_query()
+            .map_or("", http::uri::PathAndQuery::as_str);
+        let path = EdgePath::parse(path).map_err(|_| {
+            Refused::new(
+                Refusal::NotFound,
+                "not an edge path",
+                "none: the client is at fault",
+            )
+        })?;
+        let cores = &self.https.cores;
+        cores.check_domain(path.domain()).map_err(no_route)?;
+        match path {
+            EdgePath::Verb {
+                domain,
+                verb: Verb::GetEdgeSso,
+                ..
+            } => {
+                only_get(&head.method)?;
+                self.limit_sign_in()?;
+                let document = cores.sso_document(&domain).map_err(no_route)?;
+                Ok(Gated::Answer(xml(document)))
+            }
+            EdgePath::Verb {
+                domain,
+                verb: Verb::GetEdgeConfig,
+                ..
+            } => {
+                only_get(&head.method)?;
+                self.limit_sign_in()?;
+                cores
+                    .route(&domain, None)
+                    .map(Gated::Relay)
+                    .map_err(no_route)
+            }
+            EdgePath::Verb {
+                verb: Verb::Authorize | Verb::Fedlet | Verb::Sip | Verb::Xmpp,
+                ..
+            } => Err(Refused::new(
+                Refusal::NotFound,
+                "the verb is switched off",
+                "none",
+            )),
+            EdgePath::Proxied { domain, .. } => {
+                let issuer = self.session(head)?;
+                cores
+                    .route(&domain, Some(issuer))
+                    .map(Gated::Relay)
+                    .map_err(no_route)
+            }
+        }
+    }
+
+    fn session(&self, head: &request::Parts) -> Result<CoreId, Refused> {
+        let checked = self
+            .https
+            .cores
+            .check_session(&head.headers, clock::unix_now());
+        checked.map(|checked| checked.core).map_err(|refused| {
+            Refused::new(
+                Refusal::SignInRequired,
+                refused.label(),
+                "none: the client signs in again by itself",
+            )
+        })
+    }
+
+    fn limit_sign_in(&self) -> Result<(), Refused> {
+        let admission = &self.https.admission;
+        admission
+            .admit_sign_in(self.client.0.ip(), clock::now())
+            .map_err(|too_often| {
+                let refusal = Refusal::TooManySignIns {
+                    retry_after: too_often.retry_after,
+                };
+                Refused::new(
+                    refusal,
+                    "sign_in_per_address exceeded",
+                    "raise [limits] sign_in_per_address for large offices",
+                )
+            })
+    }
+
+    async fn relay(
+        &self,
+        core: &Core,
+        tracking: TrackingId,
+        mut head: request::Parts,
+        body: Incoming,
+    ) -> Result<Response<Body>, Refused> {
+        prepare(
+            &mut head,
+            Preface {
+                client: self.client,
+                tracking,
+            },
+        );
+        // A safe request without a body can be sent again when a link breaks under it (RFC 9110 section 9.2.2).
+        let is_repeatable = head.method.is_safe() && http_body::Body::is_end_stream(&body);
+        let mut spare = is_repeatable.then(|| head.clone());
+        let body = if is_repeatable {
+            Body::empty()
+        } else {
+            Body::stream(body)
+        };
+        let mut request = Request::from_parts(head, body);
+        for _ in 0..=limits::LINK_RETRIES_MAX {
+            let mut lease = core
+                .lease()
+                .await
+                .map_err(|_| link_down("no connection to the core is free"))?;
+            match lease.send(request).await {
+                Ok(response) => {
+                    let mut response = response.map(|body| Body::stream(body).with_lease(lease));
+                    fields::strip_hop_by_hop(response.headers_mut());
+                    return Ok(response);
+                }
+                Err(SendError {
+                    request: Some(unsent),
+                    ..
+                }) => request = *unsent,
+                Err(SendError {
+                    error,
+                    request: None,
+                }) => {
+                    tracing::debug!(side = "link", tracking_id = %tracking, reason = %error, "link broke under a request");
+                    let Some(again) = spare.take() else {
+                        return Err(link_down("the link broke under the request"));
+                    };
+                    request = Request::from_parts(again, Body::empty());
+                }
+            }
+        }
+        Err(link_down("every link connection broke"))
+    }
+
+    fn refuse(&self, tracking: TrackingId, refused: &Refused) -> Response<Body> {
+        let Refused {
+            refusal,
+            reason,
+            remedy,
+        } = refused;
+        tracing::info!(
+            tracking_id = %tracking, side = refusal.side().label(), reason, remedy, status = refusal.status().as_u16(),
+            client = %peer_text(self.client.0), "refused"
+        );
+        let mut response = refusal
+            .response(&self.https.cores.realm())
+            .map(|()| Body::empty());
+        response
+            .headers_mut()
+            .insert(preface::TRACKING, preface::value(&tracking));
+        response
+    }
+
+    fn next_tracking_id(&self) -> TrackingId {
+        let count = self.requests.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let mut bytes = [0; 16];
+        for (to, from) in bytes.iter_mut().zip(self.id.iter().chain(&count)) {
+            *to = *from;
+        }
+        TrackingId::new(bytes)
+    }
+}
+
+/// Makes the head of the request on the link: origin-form target, one Host, one Cookie, the preface.
+fn prepare(head: &mut request::Parts, preface: Preface) {
+    if let Some(host) = head
+        .uri
+        .authority()
+        .and_then(|a| HeaderValue::try_from(a.as_str()).ok())
+    {
+        head.headers.entry(HOST).or_insert(host);
+    }
+    fields::strip_hop_by_hop(&mut head.headers);
+    fields::join_cookies(&mut head.headers);
+    preface.write(&mut head.headers);
+    let mut uri = http::uri::Parts::default();
+    uri.path_and_query = head.uri.path_and_query().cloned();
+    head.uri = http::Uri::from_parts(uri).unwrap_or_default();
+    head.version = http::Version::HTTP_11;
+    head.extensions.clear();
+}
+
+fn only_get(method: &Method) -> Result<(), Refused> {
+    if *method == Method::GET || *method == Method::HEAD {
+        return Ok(());
+    }
+    Err(Refused::new(
+        Refusal::NotFound,
+        "the verb is asked with another method than GET",
+        "none",
+    ))
+}
+
+fn no_route(no_route: NoRoute) -> Refused {
+    match no_route {
+        NoRoute::DomainUnknown => Refused::new(
+            Refusal::DomainUnknown,
+            "no core serves the domain",
+            "add a [[domain]] to edge-c if it is yours",
+        ),
+        NoRoute::LinkDown => link_down("no core is linked"),
+    }
+}
+
+const fn link_down(reason: &'static str) -> Refused {
+    let refusal = Refusal::LinkDown {
+        retry_after: RETRY_AFTER,
+    };
+    Refused::new(
+        refusal,
+        reason,
+        "look at edge-c and its log: it dials this edge",
+    )
+}
+
+const RETRY_AFTER: Duration = limits::LINK_DOWN_RETRY_AFTER;
+
+fn xml(document: bytes::Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::bytes(document));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/xml;charset=UTF-8"),
+    );
+    response
+}
+
+/// Unpredictable, but not a secret: a failure of the random source only makes ids repeat.
+fn random_id() -> [u8; 8] {
+    let mut bytes = [0; 8];
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        tracing::error!(
+            side = "local",
+            reason = "the random source failed",
+            "tracking ids may repeat"
+        );
+    }
+    bytes
+}
+
+/// A client's address is personal data: logs show its hash.
+fn peer_text(peer: SocketAddr) -> Redacted<String> {
+    Redacted::new(peer.ip().to_string())
+}
