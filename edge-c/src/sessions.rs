@@ -23,6 +23,7 @@ use common::time::UnixTime;
 use tokio::sync::{broadcast, watch};
 use tokio::time::MissedTickBehavior;
 
+use self::database::{MakeDatabase, make_database};
 use self::key_ring::KeyRing;
 use self::memory::{Bounds, MemoryStore};
 pub use self::random::{Random, RandomError, SystemRandom};
@@ -37,6 +38,7 @@ pub use self::types::{
     State,
 };
 
+mod database;
 mod key_ring;
 mod memory;
 mod random;
@@ -76,7 +78,16 @@ impl Sessions {
         random: Arc<dyn Random>,
         now: UnixTime,
     ) -> Result<Self, StateError> {
-        let (state_key, snapshot, mut loaded) = open_state(&config.state, &random, now)?;
+        Self::open_with(config, random, now, make_database)
+    }
+
+    fn open_with(
+        config: Config,
+        random: Arc<dyn Random>,
+        now: UnixTime,
+        make: MakeDatabase,
+    ) -> Result<Self, StateError> {
+        let (state_key, snapshot, mut loaded) = open_state(&config.state, &random, now, make)?;
         let ring = match loaded.ring.take() {
             Some(ring) if ring.core() == config.core => ring,
             Some(_) | None => KeyRing::start(config.core, now, random.as_ref())?,
@@ -340,6 +351,7 @@ fn open_state(
     state: &State,
     random: &Arc<dyn Random>,
     now: UnixTime,
+    make: MakeDatabase,
 ) -> Result<Opened, StateError> {
     let (path, key_file) = match state {
         State::Memory => {
@@ -351,7 +363,8 @@ fn open_state(
     state_file::prepare_directory(path)?;
     let key_path = key_file.clone().unwrap_or_else(|| path.join(KEY_FILE));
     let key = state_file::read_or_create_key(&key_path, random.as_ref())?;
-    let (snapshot, loaded) = Snapshot::open(&path.join(SNAPSHOT_FILE), &key, random, now)?;
+    let path = path.join(SNAPSHOT_FILE);
+    let (snapshot, loaded) = Snapshot::open(&path, &key, random, now, make)?;
     tracing::info!(
         sessions = loaded.sessions.len(),
         tombstones = loaded.tombstones.len(),

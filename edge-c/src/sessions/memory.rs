@@ -64,6 +64,8 @@ struct Index {
 struct Pending {
     sessions: BTreeSet<SessionId>,
     tombstones: BTreeSet<SessionId>,
+    /// Revocations that the disk did not take: they go with whatever is written next.
+    unburied: Vec<Tombstone>,
     unsaved_total: u64,
     failures_total: u64,
 }
@@ -176,10 +178,7 @@ impl MemoryStore {
 
     fn revoke_now(&self, which: &Selection) -> Revoked {
         let tombstones = self.select(which);
-        let is_durable = match &self.snapshot {
-            Some(snapshot) if !tombstones.is_empty() => snapshot.bury(&tombstones),
-            Some(_) | None => Ok(()),
-        };
+        let is_durable = self.bury(&tombstones);
         let mut index = self.index();
         for tombstone in &tombstones {
             self.remove(&mut index, &tombstone.id);
@@ -192,6 +191,24 @@ impl MemoryStore {
             tombstones,
             is_durable,
         }
+    }
+
+    /// Puts revocations on disk, and those that failed before.
+    fn bury(&self, tombstones: &[Tombstone]) -> Result<(), StoreError> {
+        let Some(snapshot) = &self.snapshot else {
+            return Ok(());
+        };
+        let mut all = std::mem::take(&mut self.pending().unburied);
+        all.extend_from_slice(tombstones);
+        if all.is_empty() {
+            return Ok(());
+        }
+        let buried = snapshot.bury(&all);
+        if buried.is_err() {
+            all.truncate(limits::TOMBSTONES_MAX);
+            self.pending().unburied.append(&mut all);
+        }
+        buried
     }
 
     fn forget(&self, gone: &Tombstone) {
@@ -208,6 +225,10 @@ impl MemoryStore {
         let Some(snapshot) = &self.snapshot else {
             return Ok(());
         };
+        if let Err(error) = self.bury(&[]) {
+            self.pending().failures_total += 1;
+            return Err(error);
+        }
         while let Some((sessions, tombstones)) = self.take_batch() {
             let written = snapshot.write(&sessions, &tombstones, |id| self.look_up(id));
             if let Err(error) = written {
@@ -338,7 +359,7 @@ impl SessionStore for MemoryStore {
         StoreStats {
             sessions,
             tombstones,
-            pending: pending.sessions.len() + pending.tombstones.len(),
+            pending: pending.sessions.len() + pending.tombstones.len() + pending.unburied.len(),
             evicted_total,
             unsaved_total: pending.unsaved_total,
             flush_failures_total: pending.failures_total,

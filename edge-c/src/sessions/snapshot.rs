@@ -4,9 +4,7 @@
 //! is damaged, of another product or under another key is moved aside and a new one begun: the users sign in again. It
 //! decides nothing: what is read goes to the store.
 
-use std::fs::{self, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,10 +14,11 @@ use common::mra::cookie::Tombstone;
 use common::session::{Session, SessionId};
 use common::time::UnixTime;
 use redb::{
-    Builder, Database, ReadableDatabase as _, ReadableTable as _, TableDefinition,
-    TableHandle as _, WriteTransaction,
+    Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _,
+    WriteTransaction,
 };
 
+use super::database::{MakeDatabase, OpenError, SnapshotFile, snapshot_error};
 use super::key_ring::KeyRing;
 use super::random::Random;
 use super::seal::{SealError, Sealer, StateKey};
@@ -41,7 +40,7 @@ pub(super) struct Loaded {
 /// The open file.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    database: Database,
+    file: SnapshotFile,
     sealer: Sealer,
     random: Arc<dyn Random>,
 }
@@ -56,8 +55,9 @@ impl Snapshot {
         key: &StateKey,
         random: &Arc<dyn Random>,
         now: UnixTime,
+        make: MakeDatabase,
     ) -> Result<(Self, Loaded), StateError> {
-        let why = match Self::try_open(path, key, random, now) {
+        let why = match Self::try_open(path, key, random, now, make) {
             Ok(opened) => return Ok(opened),
             Err(OpenError::State(error)) => return Err(error),
             Err(OpenError::Useless(why)) => why,
@@ -72,7 +72,7 @@ impl Snapshot {
             reason = %why,
             "session snapshot is of no use and was moved aside; users sign in again"
         );
-        Self::try_open(path, key, random, now).map_err(|error| match error {
+        Self::try_open(path, key, random, now, make).map_err(|error| match error {
             OpenError::State(error) => error,
             OpenError::Useless(why) => snapshot_error(path, why),
         })
@@ -83,18 +83,19 @@ impl Snapshot {
         key: &StateKey,
         random: &Arc<dyn Random>,
         now: UnixTime,
+        make: MakeDatabase,
     ) -> Result<(Self, Loaded), OpenError> {
         // A damaged file may lead the database into a panic; it is then as useless as any other.
         catch_unwind(AssertUnwindSafe(|| {
             let snapshot = Self {
-                database: open_database(path)?,
+                file: SnapshotFile::open(path, make)?,
                 sealer: key.snapshot_sealer().map_err(seal_error(path))?,
                 random: Arc::clone(random),
             };
             snapshot.recognise(path)?;
             let loaded = snapshot
-                .load(now)
-                .map_err(|error| open_error(path, &error))?;
+                .file
+                .with(|database| snapshot.load(database, now))?;
             Ok((snapshot, loaded))
         }))
         .unwrap_or_else(|_| Err(OpenError::Useless("it is damaged".to_owned())))
@@ -102,48 +103,24 @@ impl Snapshot {
 
     /// Checks that the file is ours and under our key, or makes it so if it is new.
     fn recognise(&self, path: &Path) -> Result<(), OpenError> {
-        let database_error = |error: redb::Error| open_error(path, &error);
-        let transaction = self
-            .database
-            .begin_write()
-            .map_err(|error| database_error(error.into()))?;
-        let is_new = transaction
-            .list_tables()
-            .map_err(|error| database_error(error.into()))?
-            .next()
-            .is_none();
-        if is_new {
-            let probe = self.seal(META, PROBE, PROBE).map_err(seal_error(path))?;
-            self.begin(transaction, &probe).map_err(database_error)?;
-            return sync_parent(path)
-                .map_err(|error| OpenError::State(snapshot_error(path, error.to_string())));
-        }
-        let probe = read_probe(&transaction).map_err(database_error)?;
-        transaction
-            .abort()
-            .map_err(|error| database_error(error.into()))?;
-        match probe {
-            None => Err(OpenError::Useless(
+        let probe = self.seal(META, PROBE, PROBE).map_err(seal_error(path))?;
+        let found = self.file.with(|database| find_or_begin(database, &probe))?;
+        match found {
+            Found::New => sync_parent(path)
+                .map_err(|error| OpenError::State(snapshot_error(path, error.to_string()))),
+            Found::Foreign => Err(OpenError::Useless(
                 "it is not a session snapshot".to_owned(),
             )),
-            Some(sealed) => self
+            Found::Probe(sealed) => self
                 .open_value(META, PROBE, &sealed)
                 .map(|_| ())
                 .map_err(|_| OpenError::Useless("it is sealed under another state key".to_owned())),
         }
     }
 
-    fn begin(&self, transaction: WriteTransaction, probe: &[u8]) -> Result<(), redb::Error> {
-        transaction.open_table(META)?.insert(PROBE, probe)?;
-        transaction.open_table(SESSIONS)?;
-        transaction.open_table(TOMBSTONES)?;
-        transaction.commit()?;
-        Ok(())
-    }
-
-    fn load(&self, now: UnixTime) -> Result<Loaded, redb::Error> {
+    fn load(&self, database: &Database, now: UnixTime) -> Result<Loaded, redb::Error> {
         let mut loaded = Loaded::default();
-        let transaction = self.database.begin_read()?;
+        let transaction = database.begin_read()?;
         for row in transaction
             .open_table(TOMBSTONES)?
             .iter()?
@@ -259,15 +236,14 @@ impl Snapshot {
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<(), StoreError> {
-        let committed = self
-            .database
-            .begin_write()
-            .map_err(redb::Error::from)
-            .and_then(|transaction| {
+        self.file
+            .with(|database| {
+                let transaction = database.begin_write()?;
                 change(&transaction)?;
-                transaction.commit().map_err(redb::Error::from)
-            });
-        committed.map_err(|error| not_durable(&error))
+                transaction.commit()?;
+                Ok(())
+            })
+            .map_err(|error| not_durable(&error))
     }
 
     fn seal_session(&self, session: &Session) -> Option<Vec<u8>> {
@@ -290,31 +266,24 @@ impl Snapshot {
     }
 }
 
-enum OpenError {
-    State(StateError),
-    Useless(String),
+enum Found {
+    Foreign,
+    New,
+    Probe(Vec<u8>),
 }
 
-fn open_database(path: &Path) -> Result<Database, OpenError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| OpenError::State(snapshot_error(path, error.to_string())))?;
-    let mut database = Builder::new()
-        .set_cache_size(CACHE_BYTES)
-        .create_file(file)
-        .map_err(|error| open_error(path, &error.into()))?;
-    // Reads trust the pages; this is the one time that their checksums are looked at.
-    match database.check_integrity() {
-        Ok(true) => {}
-        Ok(false) => tracing::warn!(path = %path.display(), "session snapshot was repaired"),
-        Err(error) => return Err(open_error(path, &error.into())),
+fn find_or_begin(database: &Database, probe: &[u8]) -> Result<Found, redb::Error> {
+    let transaction = database.begin_write()?;
+    if transaction.list_tables()?.next().is_some() {
+        let found = read_probe(&transaction)?.map_or(Found::Foreign, Found::Probe);
+        transaction.abort()?;
+        return Ok(found);
     }
-    Ok(database)
+    transaction.open_table(META)?.insert(PROBE, probe)?;
+    transaction.open_table(SESSIONS)?;
+    transaction.open_table(TOMBSTONES)?;
+    transaction.commit()?;
+    Ok(Found::New)
 }
 
 fn read_probe(transaction: &WriteTransaction) -> Result<Option<Vec<u8>>, redb::Error> {
@@ -329,33 +298,8 @@ fn read_probe(transaction: &WriteTransaction) -> Result<Option<Vec<u8>>, redb::E
     Ok(probe)
 }
 
-/// Whether the fault is in the file or around it.
-fn open_error(path: &Path, error: &redb::Error) -> OpenError {
-    if matches!(error, redb::Error::DatabaseAlreadyOpen) {
-        return OpenError::State(StateError::InUse {
-            path: path.to_owned(),
-        });
-    }
-    if let redb::Error::Io(io_error) = error
-        && !matches!(
-            io_error.kind(),
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
-        )
-    {
-        return OpenError::State(snapshot_error(path, io_error.to_string()));
-    }
-    OpenError::Useless(error.to_string())
-}
-
 fn seal_error(path: &Path) -> impl Fn(SealError) -> OpenError + '_ {
     |error| OpenError::State(snapshot_error(path, error.to_string()))
-}
-
-fn snapshot_error(path: &Path, why: String) -> StateError {
-    StateError::Snapshot {
-        path: path.to_owned(),
-        why,
-    }
 }
 
 fn not_durable(error: &impl std::fmt::Display) -> StoreError {
@@ -391,5 +335,3 @@ const SESSIONS: Table = TableDefinition::new("sessions");
 const TOMBSTONES: Table = TableDefinition::new("tombstones");
 const PROBE: &[u8] = b"edge-c sessions 1";
 const RING: &[u8] = b"filter keys";
-/// Writes touch few pages; the rest is read once, at the start.
-const CACHE_BYTES: usize = 4 * 1024 * 1024;

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
 
 use common::id::CoreId;
 use common::mra::cookie::{Filter, Refused};
@@ -11,6 +12,7 @@ use common::net::{ClientAddr, Deployment, Host};
 use common::session::{DeviceName, HomeCluster, Method, SessionId, UserName};
 use tokio::sync::oneshot;
 
+use super::database::tests::{DISK_IS_FULL, make_faulty};
 use super::random::tests::CountedRandom;
 use super::*;
 
@@ -405,6 +407,42 @@ async fn two_processes_do_not_share_a_state_directory() {
         2,
         "nothing moved"
     );
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_revocations_hold_and_all_is_written_once_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let random = Arc::new(SystemRandom);
+    let sessions = Sessions::open_with(config(dir.path()), random, NOW, make_faulty).unwrap();
+    let kept = sessions.issue(new("alice"), NOW).await.unwrap();
+    let revoked = sessions.issue(new("bob"), NOW).await.unwrap();
+    sessions.maintain(NOW).await.unwrap();
+
+    DISK_IS_FULL.store(true, Ordering::SeqCst);
+    let late = sessions.issue(new("carol"), NOW).await.unwrap();
+    assert!(sessions.maintain(NOW).await.is_err());
+    let which = Selection::Session(revoked.session.id);
+    let error = sessions.revoke(which.clone()).await.unwrap_err();
+    assert_eq!(error.count, 1);
+    assert_eq!(sessions.look_up(&revoked.cookie.text(), NOW), None);
+    assert_eq!(sessions.stats().flush_failures_total, 1);
+
+    assert!(sessions.revoke(which.clone()).await.is_err(), "still not");
+
+    DISK_IS_FULL.store(false, Ordering::SeqCst);
+    assert_eq!(sessions.revoke(which).await, Ok(0));
+    let killed = copy_of(dir.path());
+    assert_eq!(
+        in_directory(killed.path()).filter_state().tombstones.len(),
+        1
+    );
+    assert_eq!(sessions.maintain(NOW).await, Ok(()));
+    let killed = copy_of(dir.path());
+    let sessions = in_directory(killed.path());
+    for (issued, is_there) in [(kept, true), (late, true), (revoked, false)] {
+        let found = sessions.look_up(&issued.cookie.text(), NOW);
+        assert_eq!(found.is_some(), is_there, "{:?}", issued.session.user);
+    }
 }
 
 #[tokio::test]
