@@ -1,0 +1,404 @@
+//! Sessions: issuing them, finding them again, ending them. The authority for `X-Auth`, whatever edge-e thinks of a cookie.
+//!
+//! It doesn't prove anybody's password or token: that is done before a session is asked for.
+//!
+//! ```text
+//! sign-in ──issue──▶ Sessions ──▶ SessionStore (memory) ──every second──▶ Snapshot (sealed, on disk)
+//! request ─look_up─▶    │                                └─revocations, at once─▶
+//!                       └─ FilterFeed: keys and tombstones ──▶ link ──▶ every edge-e
+//! ```
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use common::limits;
+use common::mra::cookie::{
+    CookieValue, FilterKeys, RANDOM_BYTES, Tombstone, cookie_domain, set_cookie,
+};
+use common::net::Domain;
+use common::redact::{Redacted, Secret};
+use common::session::Session;
+use common::time::UnixTime;
+use tokio::sync::{broadcast, watch};
+use tokio::time::MissedTickBehavior;
+
+use self::database::{MakeDatabase, make_database};
+use self::key_ring::KeyRing;
+use self::memory::{Bounds, MemoryStore};
+pub use self::random::{Random, RandomError, SystemRandom};
+pub use self::seal::SealError;
+use self::seal::StateKey;
+use self::snapshot::{Loaded, Snapshot};
+pub use self::state_file::StateError;
+pub use self::store::{PageMark, Selection, StoreError, StoreStats};
+use self::store::{Revoked, SessionStore};
+pub use self::types::{
+    Config, FilterFeed, FilterState, IssueError, Issued, Listed, NewSession, Page, RevokeError,
+    State,
+};
+
+mod database;
+mod key_ring;
+mod memory;
+mod random;
+mod seal;
+mod snapshot;
+mod state_file;
+mod store;
+#[cfg(test)]
+mod tests;
+mod types;
+
+/// All sessions of this edge-c. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Sessions(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    lifetime: Duration,
+    cookie_domain: Option<Domain>,
+    state_key: StateKey,
+    store: Arc<dyn SessionStore>,
+    snapshot: Option<Arc<Snapshot>>,
+    ring: Mutex<KeyRing>,
+    keys: watch::Sender<FilterKeys>,
+    tombstones: broadcast::Sender<Tombstone>,
+    random: Arc<dyn Random>,
+}
+
+impl Sessions {
+    /// Opens what an earlier process left, or begins with nothing. Reads and writes files: call it at start, or from a
+    /// blocking task.
+    ///
+    /// # Errors
+    /// [`StateError`] if the state can't be used. A useless snapshot is no error: it is moved aside.
+    pub fn open(
+        config: Config,
+        random: Arc<dyn Random>,
+        now: UnixTime,
+    ) -> Result<Self, StateError> {
+        Self::open_with(config, random, now, make_database)
+    }
+
+    fn open_with(
+        config: Config,
+        random: Arc<dyn Random>,
+        now: UnixTime,
+        make: MakeDatabase,
+    ) -> Result<Self, StateError> {
+        let (state_key, snapshot, mut loaded) = open_state(&config.state, &random, now, make)?;
+        let ring = match loaded.ring.take() {
+            Some(ring) if ring.core() == config.core => ring,
+            Some(_) | None => KeyRing::start(config.core, now, random.as_ref())?,
+        };
+        let (keys, _) = watch::channel(ring.filter_keys());
+        let (tombstones, _) = broadcast::channel(limits::TOMBSTONE_QUEUE_MAX);
+        let store = MemoryStore::new(Bounds::default(), snapshot.clone(), loaded);
+        let sessions = Self(Arc::new(Inner {
+            lifetime: config.lifetime.min(limits::SESSION_LIFETIME_MAX),
+            cookie_domain: config.cookie_domain,
+            state_key,
+            store: Arc::new(store),
+            snapshot,
+            ring: Mutex::new(ring.clone()),
+            keys,
+            tombstones,
+            random,
+        }));
+        sessions.keep_ring(&ring);
+        sessions.roll_keys(now);
+        Ok(sessions)
+    }
+
+    /// Begins a session.
+    ///
+    /// # Errors
+    /// [`IssueError`]; there is no session then.
+    pub async fn issue(&self, new: NewSession, now: UnixTime) -> Result<Issued, IssueError> {
+        check_size(&new)?;
+        let random: [u8; RANDOM_BYTES] =
+            random::draw(self.0.random.as_ref()).map_err(SealError::from)?;
+        let expires = now.plus(self.0.lifetime);
+        let cookie = {
+            let ring = self.ring();
+            let (key_id, key) = ring.issuing(now);
+            CookieValue::issue(key, key_id, expires, random)
+        };
+        let credential = new
+            .credential
+            .map(|credential| {
+                self.0
+                    .state_key
+                    .seal_credential(&cookie, &credential, self.0.random.as_ref())
+            })
+            .transpose()?;
+        let domain = match &self.0.cookie_domain {
+            Some(domain) => domain.clone(),
+            None => cookie_domain(&new.edge_name),
+        };
+        let session = Arc::new(Session {
+            id: cookie.session_id(),
+            user: new.user,
+            domain: new.domain,
+            deployment: new.deployment,
+            home: new.home,
+            method: new.method,
+            device: new.device,
+            client: new.client,
+            created: now,
+            expires,
+            nodes: new.nodes,
+            credential,
+        });
+        self.0.store.insert(Arc::clone(&session)).await?;
+        Ok(Issued {
+            set_cookie: set_cookie(&cookie, &domain),
+            cookie,
+            session,
+        })
+    }
+
+    /// Finds the session of a cookie as a client sent it. `None` stands for malformed, unknown, expired and revoked alike.
+    ///
+    /// The cookie's tag and expiry are edge-e's business and not looked at: a stranger who makes both still has no
+    /// record here.
+    #[must_use]
+    pub fn look_up(&self, cookie_text: &str, now: UnixTime) -> Option<Arc<Session>> {
+        let cookie = CookieValue::parse(cookie_text).ok()?;
+        self.0
+            .store
+            .look_up(&cookie.session_id())
+            .filter(|session| !session.has_expired(now))
+    }
+
+    /// Opens the credential of a session, if one was kept. Ask only when it is about to be sent, and only for a host that
+    /// [`Session::may_send_credential_to`] allows.
+    ///
+    /// # Errors
+    /// [`SealError`] if the cookie is another session's, or the record was altered.
+    pub fn credential(
+        &self,
+        cookie_text: &str,
+        session: &Session,
+    ) -> Result<Option<Secret<String>>, SealError> {
+        let Some(sealed) = &session.credential else {
+            return Ok(None);
+        };
+        let cookie = CookieValue::parse(cookie_text).map_err(|_| SealError::Cookie)?;
+        self.0
+            .state_key
+            .open_credential(&cookie, &session.id, sealed)
+            .map(Some)
+    }
+
+    /// Ends sessions before their time and tells every edge-e. When it returns, that outlives this process. Goes on to its
+    /// end even if nobody waits for it. Returns how many sessions there were.
+    ///
+    /// # Errors
+    /// [`RevokeError`] if it may not outlive the process.
+    pub async fn revoke(&self, which: Selection) -> Result<usize, RevokeError> {
+        let sessions = self.clone();
+        let task = tokio::spawn(async move {
+            let revoked = Arc::clone(&sessions.0.store).revoke(which).await;
+            for tombstone in &revoked.tombstones {
+                // Nobody listens while no link is up: whoever joins fetches the state.
+                drop(sessions.0.tombstones.send(*tombstone));
+            }
+            revoked
+        });
+        let revoked = task.await.unwrap_or_else(|error| Revoked {
+            tombstones: Vec::new(),
+            is_durable: Err(StoreError::NotDurable(error.to_string())),
+        });
+        let count = revoked.tombstones.len();
+        tracing::info!(
+            count,
+            durable = revoked.is_durable.is_ok(),
+            "sessions revoked"
+        );
+        match revoked.is_durable {
+            Ok(()) => Ok(count),
+            Err(why) => Err(RevokeError { count, why }),
+        }
+    }
+
+    /// One page of all sessions, the soonest to expire first.
+    #[must_use]
+    pub fn list(&self, after: Option<PageMark>) -> Page {
+        let sessions = self.0.store.page(after, limits::SESSION_PAGE_MAX);
+        let next = (sessions.len() == limits::SESSION_PAGE_MAX)
+            .then(|| sessions.last())
+            .flatten()
+            .map(|session| PageMark {
+                expires: session.expires,
+                id: session.id,
+            });
+        Page {
+            sessions: sessions.iter().map(|session| listed(session)).collect(),
+            next,
+        }
+    }
+
+    /// What an edge-e that joins must know. Take the [`FilterFeed`] first: so nothing falls in between.
+    #[must_use]
+    pub fn filter_state(&self) -> FilterState {
+        FilterState {
+            keys: self.ring().filter_keys(),
+            tombstones: self.0.store.tombstones(),
+        }
+    }
+
+    /// What changes from now on.
+    #[must_use]
+    pub fn filter_feed(&self) -> FilterFeed {
+        FilterFeed {
+            keys: self.0.keys.subscribe(),
+            tombstones: self.0.tombstones.subscribe(),
+        }
+    }
+
+    /// Numbers for metrics.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        self.0.store.stats()
+    }
+
+    /// Drops what has expired, rolls the filter keys if it is time, writes what changed. To be called every
+    /// [`limits::SESSION_FLUSH_INTERVAL`], which [`Sessions::run`] does.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the snapshot could not be written; the changes wait for the next call.
+    pub async fn maintain(&self, now: UnixTime) -> Result<(), StoreError> {
+        self.0.store.expire(now);
+        if self.is_roll_due(now) {
+            let sessions = self.clone();
+            let rolled = tokio::task::spawn_blocking(move || sessions.roll_keys(now)).await;
+            rolled.map_err(|error| StoreError::NotDurable(error.to_string()))?;
+        }
+        Arc::clone(&self.0.store).flush().await
+    }
+
+    /// Maintains until `stop` ends, and once more after that, so that a clean stop loses nothing.
+    pub async fn run(&self, clock: impl Fn() -> UnixTime, stop: impl Future<Output = ()>) {
+        let mut ticks = tokio::time::interval(limits::SESSION_FLUSH_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stop = std::pin::pin!(stop);
+        let mut was_ok = true;
+        loop {
+            // Both are cancel safe: a tick that isn't taken comes again.
+            let is_last = tokio::select! {
+                _ = ticks.tick() => false,
+                () = &mut stop => true,
+            };
+            let maintained = self.maintain(clock()).await;
+            match &maintained {
+                Err(why) if was_ok || is_last => {
+                    tracing::warn!(%why, "session snapshot cannot be written");
+                }
+                Ok(()) if !was_ok => tracing::info!("session snapshot is written again"),
+                Ok(()) | Err(_) => {}
+            }
+            was_ok = maintained.is_ok();
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    fn is_roll_due(&self, now: UnixTime) -> bool {
+        self.next_ring(now).is_some()
+    }
+
+    fn next_ring(&self, now: UnixTime) -> Option<KeyRing> {
+        let interval = KeyRing::interval(self.0.lifetime);
+        // Without random octets the old keys stay: not worse than before.
+        self.ring()
+            .rolled(now, interval, self.0.random.as_ref())
+            .ok()
+            .flatten()
+    }
+
+    fn roll_keys(&self, now: UnixTime) {
+        let Some(next) = self.next_ring(now) else {
+            return;
+        };
+        self.keep_ring(&next);
+        let keys = next.filter_keys();
+        *self.ring() = next;
+        tracing::info!(generation = keys.latest.0, "filter keys rolled");
+        self.0.keys.send_replace(keys);
+    }
+
+    /// Keys that can't be kept are still used: a restart then signs users out, which is all that is lost.
+    fn keep_ring(&self, ring: &KeyRing) {
+        let Some(snapshot) = &self.0.snapshot else {
+            return;
+        };
+        if let Err(why) = snapshot.write_ring(ring) {
+            tracing::warn!(%why, "filter keys are not kept; a restart signs users out");
+        }
+    }
+
+    fn ring(&self) -> MutexGuard<'_, KeyRing> {
+        self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Opened = (StateKey, Option<Arc<Snapshot>>, Loaded);
+
+fn open_state(
+    state: &State,
+    random: &Arc<dyn Random>,
+    now: UnixTime,
+    make: MakeDatabase,
+) -> Result<Opened, StateError> {
+    let (path, key_file) = match state {
+        State::Memory => {
+            let key = StateKey::new(random::draw(random.as_ref())?);
+            return Ok((key, None, Loaded::default()));
+        }
+        State::Directory { path, key_file } => (path, key_file),
+    };
+    state_file::prepare_directory(path)?;
+    let key_path = key_file.clone().unwrap_or_else(|| path.join(KEY_FILE));
+    let key = state_file::read_or_create_key(&key_path, random.as_ref())?;
+    let path = path.join(SNAPSHOT_FILE);
+    let (snapshot, loaded) = Snapshot::open(&path, &key, random, now, make)?;
+    tracing::info!(
+        sessions = loaded.sessions.len(),
+        tombstones = loaded.tombstones.len(),
+        unreadable = loaded.stale_sessions.len(),
+        "session snapshot opened"
+    );
+    Ok((key, Some(Arc::new(snapshot)), loaded))
+}
+
+fn check_size(new: &NewSession) -> Result<(), IssueError> {
+    let credential_bytes = new
+        .credential
+        .as_ref()
+        .map_or(0, |text| text.reveal().len());
+    if new.nodes.len() > limits::SESSION_NODES_MAX
+        || new.home.nodes.len() > limits::SESSION_NODES_MAX
+        || credential_bytes > limits::SESSION_CREDENTIAL_BYTES_MAX
+    {
+        return Err(IssueError::TooLarge);
+    }
+    Ok(())
+}
+
+fn listed(session: &Session) -> Listed {
+    Listed {
+        id: session.id,
+        user: Redacted::new(session.user.as_str().to_owned()),
+        domain: session.domain.clone(),
+        method: session.method,
+        device: session.device.clone(),
+        created: session.created,
+        expires: session.expires,
+    }
+}
+
+const KEY_FILE: &str = "state.key";
+const SNAPSHOT_FILE: &str = "sessions.redb";
