@@ -1,3 +1,4 @@
 //! The edge-c library: everything but the command line's entry.
 
 pub mod config;
+pub mod metrics;
