@@ -1,8 +1,21 @@
-//! Names and labels of metrics and log fields: values only. Writes and counts nothing itself.
+//! Names and labels of metrics and log fields: values only. Writes no log line and opens no socket.
+//!
+//! Fields of log lines have the same names everywhere: `tracking_id` follows one request across both edges, `side` says
+//! whose fault it was (`downstream`, `upstream`, `link`, `local`), `reason` why in one word that is also a metric
+//! label, `remedy` what the operator can do.
 
 mod filter;
+mod label;
+mod metric;
+mod shared;
 
 pub use filter::{LogFilter, LogFilterError};
+pub use label::Label;
+pub use metric::{ByLabel, ByLabels, MetricKind, Named, counter, gauge, seconds};
+pub use shared::{
+    Certificates, ControlOutcome, Direction, HandshakeOutcome, Link, LinkPurpose, LinkRefusal,
+    PoolState, Requests, Route, Status, registry,
+};
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,16 +25,4 @@ pub enum LogFormat {
     /// One line a message, for people.
     #[default]
     Text,
-}
-
-/// Names of log fields, so that a search finds them everywhere. Spans and events use them as they stand here.
-pub mod field {
-    /// Follows one request across both edges.
-    pub const TRACKING_ID: &str = "tracking_id";
-    /// Whose fault it was: `downstream`, `upstream`, `link` or `local`.
-    pub const SIDE: &str = "side";
-    /// Why, in one word that is also a metric label.
-    pub const REASON: &str = "reason";
-    /// What the operator can do about it.
-    pub const REMEDY: &str = "remedy";
 }

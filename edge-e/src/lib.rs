@@ -6,3 +6,4 @@ pub mod cores;
 pub mod gate;
 pub mod link_server;
 pub mod listener;
+pub mod metrics;

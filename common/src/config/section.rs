@@ -13,6 +13,7 @@ use super::pem::{self, FileError};
 use super::reader::{FileKind, Table};
 use super::value::Value;
 use crate::limits;
+use crate::net::Domain;
 use crate::telemetry::{LogFilter, LogFormat};
 
 /// A certificate chain and its private key, by file.
@@ -110,10 +111,12 @@ impl HttpsTransport {
 }
 
 /// The listener for people and machines that look after this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// Where it listens; it asks nobody who they are, so this is loopback by default.
     pub listen: SocketAddr,
+    /// Names besides IP addresses and `localhost` that callers may use for it.
+    pub names: Vec<Domain>,
 }
 
 impl Admin {
@@ -128,7 +131,8 @@ impl Admin {
                 "use a loopback address, or let a packet filter decide who may connect",
             );
         }
-        Self { listen }
+        let names = table.list("names", Value::domain);
+        Self { listen, names }
     }
 }
 

@@ -1,0 +1,145 @@
+//! What edge-e counts. Everything with closed labels is resolved here once; see `common::telemetry`.
+
+use common::telemetry::{self, ByLabel, ByLabels, Certificates, HandshakeOutcome, Link, Requests};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+common::label! {
+    /// Where a connection arrived.
+    pub enum Listener as "listener" {
+        /// From edge-c.
+        Link = "link",
+        /// From clients.
+        Public = "public",
+    }
+}
+
+common::label! {
+    /// What became of a connection that arrived.
+    pub enum Admission as "outcome" {
+        /// Goes on to the handshake.
+        Admitted = "admitted",
+        /// The process drains.
+        Draining = "draining",
+        /// Out of file descriptors or memory.
+        Exhausted = "exhausted",
+        /// The address is blocked for a while.
+        Jailed = "jailed",
+        /// Too many connections of this address.
+        OverAddress = "over_address",
+        /// Too many new connections per second of this address.
+        OverRate = "over_rate",
+        /// Too many connections in all.
+        OverTotal = "over_total",
+    }
+}
+
+common::label! {
+    /// Why edge-e refused a request by itself.
+    pub enum Refusal as "reason" {
+        /// The request is malformed or ambiguous.
+        BadRequest = "bad_request",
+        /// The path is not of the edge's grammar.
+        BadPath = "bad_path",
+        /// The process drains.
+        Draining = "draining",
+        /// The cookie has expired.
+        Expired = "expired_session",
+        /// The head is too large or too slow.
+        Head = "head",
+        /// No edge-c is connected.
+        NoLink = "no_link",
+        /// No cookie.
+        NoSession = "no_session",
+        /// Too many streams or bytes at a time.
+        Overload = "overload",
+        /// Too many sign-in requests of this address.
+        RateLimited = "rate_limited",
+        /// The session was ended.
+        Revoked = "revoked_session",
+        /// CONNECT, an upgrade, or another method that is not relayed.
+        UnsupportedMethod = "unsupported_method",
+        /// A cookie that nobody issued.
+        UnknownSession = "unknown_session",
+        /// The domain is unknown or off.
+        UnknownDomain = "unknown_domain",
+    }
+}
+
+/// Everything that edge-e counts. Clones share the numbers.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Connections that arrived.
+    pub connections: ByLabels<Listener, Admission, Counter>,
+    /// Connections that are open.
+    pub open: ByLabel<Listener, Gauge>,
+    /// TLS handshakes.
+    pub handshakes: ByLabels<Listener, HandshakeOutcome, Counter>,
+    /// Requests of clients.
+    pub requests: Requests,
+    /// Requests refused here, without a word to edge-c.
+    pub refusals: ByLabel<Refusal, Counter>,
+    /// Addresses that are blocked now.
+    pub jailed: Gauge,
+    /// The link to edge-c.
+    pub link: Link,
+    /// Certificates in use.
+    pub certificates: Certificates,
+}
+
+impl Metrics {
+    /// Registers all of them in `registry`.
+    pub fn register(registry: &mut Registry) -> Self {
+        Self {
+            connections: ByLabels::register(
+                registry,
+                "connections",
+                "Connections that arrived, by listener and what became of them",
+            ),
+            open: ByLabel::register(registry, "connections_open", "Connections that are open"),
+            handshakes: ByLabels::register(
+                registry,
+                "tls_handshakes",
+                "TLS handshakes by listener and outcome",
+            ),
+            requests: Requests::register(registry),
+            refusals: ByLabel::register(
+                registry,
+                "refusals",
+                "Requests that this edge refused by itself",
+            ),
+            jailed: telemetry::gauge(registry, "jailed_addresses", "Addresses blocked now"),
+            link: Link::register(registry),
+            certificates: Certificates::register(registry),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text;
+
+    use super::*;
+
+    #[test]
+    fn every_metric_has_the_prefix_and_a_help_text() {
+        let mut registry = telemetry::registry("edge-e");
+        let metrics = Metrics::register(&mut registry);
+        metrics
+            .connections
+            .of(Listener::Public, Admission::OverRate)
+            .inc();
+
+        let mut page = String::new();
+        text::encode(&mut page, &registry).unwrap();
+
+        let line = "edge_connections_total{listener=\"public\",outcome=\"over_rate\"} 1\n";
+        assert!(page.contains(line), "{page}");
+        let build = "edge_build_info{product=\"edge-e\",version=\"";
+        assert!(page.contains(build), "{page}");
+        let types = page.lines().filter(|line| line.starts_with("# TYPE "));
+        let helps = page.lines().filter(|line| line.starts_with("# HELP edge_"));
+        assert_eq!(types.count(), helps.count());
+    }
+}
