@@ -10,6 +10,7 @@
 //! | [`files`], [`nginx`] | photos and configuration files; a real nginx |
 //! | [`curl`] | the client |
 //! | [`http_server`], [`uds`] | the UDS simulator, the only home-made server in the tests |
+//! | [`embedded_dns`], [`inner_world`] | everything inside as one process without root, for the demo |
 
 #![expect(
     clippy::missing_errors_doc,
@@ -27,8 +28,10 @@
 pub mod bind;
 pub mod curl;
 pub mod dns;
+pub mod embedded_dns;
 pub mod files;
 pub mod http_server;
+pub mod inner_world;
 pub mod netns;
 pub mod nginx;
 pub mod place;
