@@ -9,6 +9,7 @@
 //! | [`dns`], [`bind`] | zones as a description; a real BIND 9 |
 //! | [`files`], [`nginx`] | photos and configuration files; a real nginx |
 //! | [`curl`] | the client |
+//! | [`pair`] | the edges themselves: configured, started, stopped, killed |
 //! | [`http_server`], [`uds`] | the UDS simulator, the only home-made server in the tests |
 //! | [`embedded_dns`], [`inner_world`] | everything inside as one process without root, for the demo |
 
@@ -34,6 +35,7 @@ pub mod http_server;
 pub mod inner_world;
 pub mod netns;
 pub mod nginx;
+pub mod pair;
 pub mod place;
 pub mod process;
 pub mod uds;
