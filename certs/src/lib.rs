@@ -159,6 +159,21 @@ impl Pki {
 }
 
 impl Identity {
+    /// Reads what [`write_to`](Self::write_to) wrote.
+    ///
+    /// # Errors
+    /// If a file can't be read.
+    pub fn read_from(stem: &Path) -> Result<Self> {
+        let read = |suffix| {
+            let path = with_suffix(stem, suffix);
+            fs::read_to_string(&path).with_context(|| format!("Failed to read {}", path.display()))
+        };
+        Ok(Self {
+            chain_pem: read(".pem")?,
+            key_pem: read(".key")?,
+        })
+    }
+
     /// Writes `<stem>.pem` (the chain, leaf first) and `<stem>.key` (mode 0600).
     ///
     /// Each file is replaced in one step, so that a server which watches it never reads half of it.

@@ -1,1 +1,11 @@
-//! End to end, with real peers.
+//! End to end, with real peers in network namespaces. Needs root; see `tests/run`.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_in_result,
+    clippy::unwrap_used,
+    reason = "helpers of tests; a failure ends the test that called them"
+)]
+
+mod inner_world;
+mod lab;
