@@ -1,3 +1,7 @@
 //! The edge-c library: everything but the command line's entry.
 
 pub mod config;
+pub mod discovery;
+#[cfg(test)]
+mod testing;
+pub mod uds;
