@@ -350,3 +350,66 @@ pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// A request on which no byte moves in either direction is given up after this time: above what inner servers may take.
 pub const HTTP_STALL_TIMEOUT: Duration = Duration::from_secs(330);
+// --- sign-in: UDS ---
+
+/// How long a TCP connection to an inner node may take: inside networks answer in milliseconds, and the next node waits.
+pub const UDS_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A further address of the same name is tried when the first has not answered in this time (RFC 8305 section 5).
+pub const CONNECT_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// Most addresses of one name that are tried.
+pub const ADDRESSES_MAX: usize = 16;
+/// How long the TLS handshake with an inner node may take.
+pub const UDS_TLS_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a whole UDS answer may take, from the request's first byte: UCM asks LDAP for passwords.
+pub const UDS_ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
+/// Longest UDS answer: 100 devices with every field take 60 KB.
+pub const UDS_ANSWER_BYTES_MAX: usize = 512 * 1024;
+/// Longest head of a UDS answer.
+pub const UDS_HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Connections kept open to one node between requests.
+pub const UDS_IDLE_CONNECTIONS_MAX: usize = 4;
+/// A kept connection older than this is not used again: UCM closes idle ones after 20 to 60 s.
+pub const UDS_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Requests under way to one node; more wait, so that a storm of sign-ins doesn't become one on UCM.
+pub const UDS_REQUESTS_PER_NODE_MAX: usize = 64;
+/// Nodes a UDS answer may list: a UCM cluster has at most 20 to 40.
+pub const UDS_SERVERS_MAX: usize = 128;
+/// Devices read from one UDS answer.
+pub const UDS_DEVICES_MAX: usize = 256;
+/// Longest user id or mail address: 128 at UCM, 254 in RFC 5321.
+pub const USER_ID_BYTES_MAX: usize = 254;
+
+// --- sign-in: discovery ---
+
+/// Most inner nodes known at once, over all deployments.
+pub const NODES_MAX: usize = 512;
+/// Most SRV records taken from one answer.
+pub const SRV_RECORDS_MAX: usize = EDGE_CONFIG_SERVERS_MAX;
+/// Longest time an answer is served while no name server can be reached (RFC 8767 section 5 names 1 to 3 days).
+pub const DNS_LAST_GOOD_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// After a failed look-up the last good answer is served at once for this long, without asking again.
+pub const DNS_OUTAGE_HOLD: Duration = Duration::from_secs(5);
+/// Longest time a record is cached whatever its TTL says.
+pub const DNS_POSITIVE_TTL_MAX: Duration = Duration::from_secs(3600);
+/// Longest time the absence of a record is cached: a record that an admin adds works within a minute.
+pub const DNS_NEGATIVE_TTL_MAX: Duration = Duration::from_secs(60);
+/// Names whose last answer is kept.
+pub const DNS_NAMES_MAX: usize = 1_024;
+/// UDP payload that name servers are told to stay below: no fragments on any path.
+pub const DNS_UDP_PAYLOAD_BYTES_MAX: u16 = 1_232;
+/// How often services and node lists are looked up again; DNS answers come from the cache until their TTL ends.
+pub const NODE_REFRESH_INTERVAL: Duration = Duration::from_secs(60);
+/// A discovered node that no answer has named for this long is forgotten.
+pub const NODE_DISCOVERED_KEPT: Duration = Duration::from_secs(15 * 60);
+/// A node that a user's sign-in named is kept as long as the longest session.
+pub const NODE_LEARNED_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How often a node that is up is probed, so that a dead one leaves the answers within seconds.
+pub const NODE_PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// First wait before a node that went down is probed.
+pub const NODE_PROBE_BACKOFF_MIN: Duration = Duration::from_secs(1);
+/// Longest wait between probes of a node that is down.
+pub const NODE_PROBE_BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// How long one probe may take.
+pub const NODE_PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Probes under way at once.
+pub const NODE_PROBES_MAX: usize = 16;

@@ -3,3 +3,7 @@
 pub mod config;
 pub mod sessions;
 pub mod metrics;
+pub mod discovery;
+#[cfg(test)]
+mod testing;
+pub mod uds;

@@ -1,0 +1,311 @@
+//! Look-ups at the inside name servers, with the last good answer kept through outages.
+//!
+//! Only services of [`KnownService`] and hosts named by configuration, SRV records or UDS are looked up: no client can
+//! name a query.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use common::limits;
+use common::mra::edge_config::{KnownService, SrvServer};
+use common::net::{Domain, Host};
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{Name, RData};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
+};
+use hickory_resolver::lookup::Lookup;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError as AnswerError, NetError};
+use tokio::time::Instant;
+
+/// Where inside names are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsConfig {
+    /// The name servers, asked over UDP and TCP.
+    pub servers: Vec<SocketAddr>,
+    /// How long one server may take for one answer.
+    pub timeout: Duration,
+}
+
+/// Why a look-up gave neither records nor their absence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DnsError {
+    /// The host has no address record.
+    #[error("there is no address record")]
+    NoAddress,
+    /// The resolver could not be set up.
+    #[error("the resolver could not be set up: {0}")]
+    Setup(String),
+    /// No name server gave an answer, and none is remembered.
+    #[error("no name server could say: {0}")]
+    Unanswered(String),
+}
+
+/// What name servers say of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SrvAnswer {
+    /// There are no SRV records of that name.
+    Absent,
+    /// The records, in no order, never empty.
+    Records(Vec<SrvServer>),
+    /// The only target is `.`: the service is decidedly not available (RFC 2782).
+    Withdrawn,
+}
+
+/// The resolver.
+#[derive(Debug)]
+pub struct Dns {
+    /// `None` without name servers: every service is absent and every name without address.
+    resolver: Option<TokioResolver>,
+    services: Mutex<Kept<SrvAnswer>>,
+    addresses: Mutex<Kept<Vec<IpAddr>>>,
+}
+
+impl Dns {
+    /// Makes a resolver that asks `config.servers` and nobody else.
+    ///
+    /// # Errors
+    /// [`DnsError::Setup`] if the resolver can't be built.
+    pub fn new(config: &DnsConfig) -> Result<Self, DnsError> {
+        let resolver = if config.servers.is_empty() {
+            None
+        } else {
+            Some(build(config).map_err(|error| DnsError::Setup(error.to_string()))?)
+        };
+        Ok(Self {
+            resolver,
+            services: Mutex::default(),
+            addresses: Mutex::default(),
+        })
+    }
+
+    /// The SRV records of `<service>._tcp.<zone>`.
+    ///
+    /// # Errors
+    /// [`DnsError::Unanswered`] if no server said whether there are any, and no earlier answer is remembered.
+    pub async fn service(&self, service: KnownService, zone: &str) -> Result<SrvAnswer, DnsError> {
+        let Some(resolver) = &self.resolver else {
+            return Ok(SrvAnswer::Absent);
+        };
+        let Ok(name) = Name::from_str(&format!("{}._tcp.{zone}.", service.as_str())) else {
+            // Longer than a name can be: nobody can have made such a record.
+            return Ok(SrvAnswer::Absent);
+        };
+        if let Some(answer) = kept(&self.services).during_outage(&name, Instant::now()) {
+            return Ok(answer);
+        }
+        let outcome = match resolver.srv_lookup(name.clone()).await {
+            Ok(lookup) => Ok(records(&lookup)),
+            Err(error) if is_absent(&error) => Ok(SrvAnswer::Absent),
+            Err(error) => Err(error),
+        };
+        kept(&self.services).settle(name, outcome, Instant::now())
+    }
+
+    /// The addresses of a host, IPv6 and IPv4; an address is its own.
+    ///
+    /// # Errors
+    /// [`DnsError::NoAddress`] if there is none, [`DnsError::Unanswered`] if no server could say and no earlier answer
+    /// is remembered.
+    pub async fn addresses(&self, host: &Host) -> Result<Vec<IpAddr>, DnsError> {
+        let domain = match host {
+            Host::Address(address) => return Ok(vec![*address]),
+            Host::Name(name) => name,
+        };
+        let (Some(resolver), Ok(name)) = (&self.resolver, fqdn(domain)) else {
+            return Err(DnsError::NoAddress);
+        };
+        let remembered = kept(&self.addresses).during_outage(&name, Instant::now());
+        let addresses = if let Some(addresses) = remembered {
+            addresses
+        } else {
+            let outcome = match resolver.lookup_ip(name.clone()).await {
+                Ok(found) => Ok(found.iter().take(limits::ADDRESSES_MAX).collect()),
+                Err(error) if is_absent(&error) => Ok(Vec::new()),
+                Err(error) => Err(error),
+            };
+            kept(&self.addresses).settle(name, outcome, Instant::now())?
+        };
+        if addresses.is_empty() {
+            Err(DnsError::NoAddress)
+        } else {
+            Ok(addresses)
+        }
+    }
+}
+
+fn build(config: &DnsConfig) -> Result<TokioResolver, NetError> {
+    let servers = config
+        .servers
+        .iter()
+        .map(|server| {
+            let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()]
+                .map(|mut connection| {
+                    connection.port = server.port();
+                    connection
+                })
+                .to_vec();
+            NameServerConfig::new(server.ip(), true, connections)
+        })
+        .collect();
+    let mut builder = TokioResolver::builder_with_config(
+        ResolverConfig::from_name_servers(servers),
+        TokioRuntimeProvider::default(),
+    );
+    let options = builder.options_mut();
+    options.timeout = config.timeout;
+    options.attempts = 2;
+    options.use_hosts_file = ResolveHosts::Never;
+    options.ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
+    options.positive_max_ttl = Some(limits::DNS_POSITIVE_TTL_MAX);
+    options.negative_max_ttl = Some(limits::DNS_NEGATIVE_TTL_MAX);
+    options.edns_payload_len = limits::DNS_UDP_PAYLOAD_BYTES_MAX;
+    options.cache_size = u64::try_from(limits::DNS_NAMES_MAX).unwrap_or(u64::MAX);
+    options.try_tcp_on_error = true;
+    options.case_randomization = true;
+    builder.build()
+}
+
+fn fqdn(domain: &Domain) -> Result<Name, hickory_proto::ProtoError> {
+    Name::from_str(&format!("{domain}."))
+}
+
+fn records(lookup: &Lookup) -> SrvAnswer {
+    let mut is_withdrawn = false;
+    let mut servers = Vec::new();
+    for record in lookup.answers() {
+        let RData::SRV(srv) = &record.data else {
+            continue;
+        };
+        if srv.target.is_root() {
+            is_withdrawn = true;
+            continue;
+        }
+        // A target that is no host name can't be in a certificate either.
+        let Ok(address) = Host::parse(&srv.target.to_ascii()) else {
+            continue;
+        };
+        if srv.port != 0 && servers.len() < limits::SRV_RECORDS_MAX {
+            servers.push(SrvServer {
+                priority: srv.priority,
+                weight: srv.weight,
+                port: srv.port,
+                address,
+            });
+        }
+    }
+    match (servers.is_empty(), is_withdrawn) {
+        (false, _) => SrvAnswer::Records(servers),
+        (true, true) => SrvAnswer::Withdrawn,
+        (true, false) => SrvAnswer::Absent,
+    }
+}
+
+/// NXDOMAIN and NODATA are answers; everything else is a failure to answer.
+fn is_absent(error: &NetError) -> bool {
+    let NetError::Dns(AnswerError::NoRecordsFound(none)) = error else {
+        return false;
+    };
+    let is_negative = matches!(
+        none.response_code,
+        ResponseCode::NXDomain | ResponseCode::NoError
+    );
+    // A bare referral says only that this server does not know (RFC 2308 section 2.2).
+    let is_referral = none.ns.is_some() && none.soa.is_none();
+    is_negative && !is_referral
+}
+
+/// The last good answer of each name.
+#[derive(Debug)]
+struct Kept<T> {
+    names: BTreeMap<Name, Answered<T>>,
+}
+
+#[derive(Debug)]
+struct Answered<T> {
+    answer: T,
+    at: Instant,
+    /// No server could be reached since; asked again after this.
+    outage_until: Option<Instant>,
+}
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self {
+            names: BTreeMap::new(),
+        }
+    }
+}
+
+impl<T: Clone> Kept<T> {
+    fn during_outage(&self, name: &Name, now: Instant) -> Option<T> {
+        let kept = self.names.get(name)?;
+        let is_held = kept.outage_until.is_some_and(|until| now < until);
+        (is_held && kept.is_fresh(now)).then(|| kept.answer.clone())
+    }
+
+    fn settle(
+        &mut self,
+        name: Name,
+        outcome: Result<T, NetError>,
+        now: Instant,
+    ) -> Result<T, DnsError> {
+        match outcome {
+            Ok(answer) => {
+                self.make_room(&name);
+                self.names.insert(
+                    name,
+                    Answered {
+                        answer: answer.clone(),
+                        at: now,
+                        outage_until: None,
+                    },
+                );
+                Ok(answer)
+            }
+            Err(error) => {
+                let kept = self.names.get_mut(&name).filter(|kept| kept.is_fresh(now));
+                let Some(kept) = kept else {
+                    return Err(DnsError::Unanswered(error.to_string()));
+                };
+                if kept.outage_until.is_none() {
+                    tracing::warn!(%name, %error, "no name server answers; the last good answer is used");
+                }
+                kept.outage_until = Some(now + limits::DNS_OUTAGE_HOLD);
+                Ok(kept.answer.clone())
+            }
+        }
+    }
+
+    fn make_room(&mut self, name: &Name) {
+        if self.names.len() < limits::DNS_NAMES_MAX || self.names.contains_key(name) {
+            return;
+        }
+        let oldest = self
+            .names
+            .iter()
+            .min_by_key(|(_, kept)| kept.at)
+            .map(|(name, _)| name.clone());
+        if let Some(oldest) = oldest {
+            self.names.remove(&oldest);
+        }
+    }
+}
+
+impl<T> Answered<T> {
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.duration_since(self.at) < limits::DNS_LAST_GOOD_AGE_MAX
+    }
+}
+
+fn kept<T>(mutex: &Mutex<Kept<T>>) -> std::sync::MutexGuard<'_, Kept<T>> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

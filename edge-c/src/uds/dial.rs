@@ -1,0 +1,170 @@
+//! Opening verified TLS connections to inner nodes, over IPv4 and IPv6.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::limits;
+use common::net::Host;
+use rustls::ClientConfig;
+use rustls_pki_types::{DnsName, ServerName};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Why no connection came about.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DialError {
+    /// No address took the TCP connection.
+    #[error("no TCP connection: {0}")]
+    Connect(String),
+    /// The TCP connection took too long.
+    #[error("no TCP connection in time")]
+    ConnectTimeout,
+    /// The host can't be a name in a certificate.
+    #[error("the host is not a name that a certificate can hold")]
+    Name,
+    /// The TLS handshake failed; the text says whether the chain or the name did not verify.
+    #[error("the TLS handshake failed: {0}")]
+    Tls(String),
+    /// The TLS handshake took too long.
+    #[error("no TLS handshake in time")]
+    TlsTimeout,
+}
+
+/// Connects to the first of `addresses` that answers: in order, the next starts when one failed or after
+/// [`limits::CONNECT_ATTEMPT_DELAY`] (RFC 8305 section 5).
+///
+/// # Errors
+/// [`DialError::Connect`] with the last reason, or [`DialError::ConnectTimeout`].
+pub async fn connect(
+    addresses: &[IpAddr],
+    port: u16,
+    bind: Option<IpAddr>,
+    connect_timeout: Duration,
+) -> Result<TcpStream, DialError> {
+    match timeout(connect_timeout, race(addresses, port, bind)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(DialError::Connect(error.to_string())),
+        Err(_) => Err(DialError::ConnectTimeout),
+    }
+}
+
+/// Makes TLS on `stream` and verifies chain and name; an address must be in the certificate as an address.
+///
+/// # Errors
+/// [`DialError`] with the reason.
+pub async fn secure(
+    stream: TcpStream,
+    host: &Host,
+    config: Arc<ClientConfig>,
+    tls_timeout: Duration,
+) -> Result<TlsStream<TcpStream>, DialError> {
+    let name = match host {
+        Host::Name(name) => DnsName::try_from(name.as_str().to_owned())
+            .map(ServerName::DnsName)
+            .map_err(|_| DialError::Name)?,
+        Host::Address(address) => ServerName::IpAddress((*address).into()),
+    };
+    let handshake = TlsConnector::from(config).connect(name, stream);
+    match timeout(tls_timeout, handshake).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(DialError::Tls(error.to_string())),
+        Err(_) => Err(DialError::TlsTimeout),
+    }
+}
+
+async fn race(addresses: &[IpAddr], port: u16, bind: Option<IpAddr>) -> io::Result<TcpStream> {
+    let mut attempts = JoinSet::new();
+    let mut waiting = addresses.iter().take(limits::ADDRESSES_MAX);
+    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+    loop {
+        let next = waiting.next().copied();
+        if let Some(address) = next {
+            attempts.spawn(attempt(SocketAddr::new(address, port), bind));
+        }
+        let has_more = next.is_some();
+        // Both branches are cancel safe: an attempt stays in the set until it is taken out.
+        tokio::select! {
+            done = attempts.join_next() => match done {
+                Some(Ok(Ok(stream))) => return Ok(stream),
+                Some(Ok(Err(error))) => last = error,
+                Some(Err(error)) => last = io::Error::other(error),
+                None if has_more => {}
+                None => return Err(last),
+            },
+            () = sleep(limits::CONNECT_ATTEMPT_DELAY), if has_more => {}
+        }
+    }
+}
+
+async fn attempt(address: SocketAddr, bind: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    if let Some(source) = bind.filter(|source| source.is_ipv4() == address.is_ipv4()) {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const PATIENT: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn the_next_address_is_tried_when_one_refuses() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+
+        let stream = connect(
+            &[Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()],
+            port,
+            None,
+            PATIENT,
+        )
+        .await
+        .unwrap();
+
+        assert_eq!(stream.peer_addr().unwrap(), listener.local_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_says_so_and_no_address_is_an_error() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+
+        let refused = connect(&[Ipv4Addr::LOCALHOST.into()], port, None, PATIENT).await;
+        let nowhere = connect(&[], port, None, PATIENT).await;
+
+        assert!(matches!(refused, Err(DialError::Connect(_))), "{refused:?}");
+        assert!(matches!(nowhere, Err(DialError::Connect(_))), "{nowhere:?}");
+    }
+
+    #[tokio::test]
+    async fn the_source_address_can_be_chosen() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let source = IpAddr::from([127, 0, 0, 9]);
+
+        let stream = connect(&[Ipv4Addr::LOCALHOST.into()], port, Some(source), PATIENT)
+            .await
+            .unwrap();
+
+        assert_eq!(stream.local_addr().unwrap().ip(), source);
+    }
+}
