@@ -7,3 +7,5 @@ pub mod discovery;
 #[cfg(test)]
 mod testing;
 pub mod uds;
+pub mod allow_list;
+pub mod cli;
