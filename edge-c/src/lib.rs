@@ -1,11 +1,11 @@
 //! The edge-c library: everything but the command line's entry.
 
+pub mod allow_list;
+pub mod cli;
 pub mod config;
-pub mod sessions;
-pub mod metrics;
 pub mod discovery;
+pub mod metrics;
+pub mod sessions;
 #[cfg(test)]
 mod testing;
 pub mod uds;
-pub mod allow_list;
-pub mod cli;
