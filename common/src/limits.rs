@@ -413,3 +413,24 @@ pub const NODE_PROBE_BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub const NODE_PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Probes under way at once.
 pub const NODE_PROBES_MAX: usize = 16;
+
+// --- inner servers ---
+
+/// Different origins with connections at one time: a large site has some hundred nodes.
+pub const UPSTREAM_ORIGINS_MAX: usize = 4096;
+/// An origin that was not asked for this long is forgotten with its pool.
+pub const UPSTREAM_FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
+/// Requests that wait for a connection to one origin; beyond it the answer is 503 at once.
+pub const UPSTREAM_WAITING_MAX: usize = 1024;
+/// Read buffer of a connection to an inner server: what a stopped download holds.
+pub const UPSTREAM_READ_BUFFER_BYTES: usize = 128 * 1024;
+/// How often pools are looked through for connections that are too old.
+pub const TIDY_INTERVAL: Duration = Duration::from_secs(5);
+/// From the first byte to the last of a request head on the link.
+pub const LINK_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// An HTTPS connection of the link that edge-e has forgotten; edge-e closes idle ones far sooner.
+pub const LINK_HTTPS_IDLE_TIMEOUT: Duration = Duration::from_hours(24);
+/// TCP connection to edge-e.
+pub const LINK_DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Revoked sessions told in one control message.
+pub const TOMBSTONES_PER_MESSAGE: usize = 1000;

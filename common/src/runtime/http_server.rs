@@ -26,6 +26,8 @@ pub enum Version {
     Http1,
     /// Many streams (RFC 9113).
     Http2,
+    /// Many streams of many clients: the link between the edges.
+    LinkHttp2,
 }
 
 /// How long a peer may take.
@@ -101,8 +103,8 @@ where
             }
             finish(connection, watch(&counters, version, timeouts)).await
         }
-        Version::Http2 => {
-            let mut connection = pin!(http2_builder().serve_connection(io, service));
+        Version::Http2 | Version::LinkHttp2 => {
+            let mut connection = pin!(http2_builder(version).serve_connection(io, service));
             tokio::select! {
                 biased;
                 done = &mut connection => return ended(done),
@@ -233,12 +235,15 @@ fn http1_builder() -> http1::Builder {
     builder
 }
 
-fn http2_builder() -> http2::Builder<TokioExecutor> {
+fn http2_builder(version: Version) -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.timer(TokioTimer::new()).max_header_list_size(limits::HTTP2_HEADER_LIST_BYTES_MAX);
+    if version == Version::LinkHttp2 {
+        for_link(&mut builder);
+        return builder;
+    }
     builder
-        .timer(TokioTimer::new())
         .max_concurrent_streams(limits::HTTP2_STREAMS_MAX)
-        .max_header_list_size(limits::HTTP2_HEADER_LIST_BYTES_MAX)
         .initial_stream_window_size(limits::HTTP2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limits::HTTP2_CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(limits::HTTP2_SEND_BUFFER_BYTES)
@@ -248,6 +253,22 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
         .keep_alive_timeout(limits::HTTP2_KEEPALIVE_TIMEOUT);
     builder
 }
+
+/// h2 is made for browsers: its defaults let a burst of client aborts end a connection that carries everybody's streams.
+fn for_link(builder: &mut http2::Builder<TokioExecutor>) {
+    builder
+        .max_concurrent_streams(LINK_STREAMS)
+        .initial_stream_window_size(limits::LINK_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(limits::LINK_CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(limits::LINK_SEND_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(limits::LINK_STREAMS_MAX)
+        .max_local_error_reset_streams(None)
+        .keep_alive_interval(limits::LINK_KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(limits::LINK_DEAD_AFTER);
+}
+
+const LINK_STREAMS: u32 = 1000;
+const _: () = assert!(LINK_STREAMS as usize == limits::LINK_STREAMS_MAX);
 
 #[cfg(test)]
 mod tests {
