@@ -12,6 +12,7 @@
 //! The tag is HMAC-SHA-256 (RFC 2104) over the first 25 octets under the key that core and generation name, cut to 23.
 
 use std::fmt;
+use std::str::FromStr;
 
 use aws_lc_rs::{constant_time, digest, hmac};
 use base64::Engine as _;
@@ -117,6 +118,36 @@ impl FilterKeys {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(pub [u8; 32]);
+
+impl SessionId {
+    /// All 64 hexadecimal digits, for the operator who revokes it.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// The text is not 64 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a session id has 64 hexadecimal digits")]
+pub struct SessionIdError;
+
+impl FromStr for SessionId {
+    type Err = SessionIdError;
+
+    fn from_str(text: &str) -> Result<Self, SessionIdError> {
+        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(SessionIdError);
+        }
+        let mut octets = [0; 32];
+        let halves = text.split_at(32);
+        for (place, half) in octets.chunks_exact_mut(16).zip([halves.0, halves.1]) {
+            let number = u128::from_str_radix(half, 16).map_err(|_| SessionIdError)?;
+            place.copy_from_slice(&number.to_be_bytes());
+        }
+        Ok(Self(octets))
+    }
+}
 
 impl fmt::Display for SessionId {
     /// The first 8 octets in hexadecimal: enough to tell sessions apart in a log.
@@ -376,6 +407,17 @@ mod tests {
         );
 
         assert_eq!(value.expiry(), UnixTime(u32::MAX.into()));
+    }
+
+    #[test]
+    fn a_session_id_reads_back_and_prints_short() {
+        let id = issued().session_id();
+
+        assert_eq!(id.hex().parse(), Ok(id));
+        assert!(id.hex().starts_with(&id.to_string()));
+        assert_eq!(id.to_string().parse::<SessionId>(), Err(SessionIdError));
+        assert!("+".repeat(64).parse::<SessionId>().is_err());
+        assert!("\u{e9}".repeat(32).parse::<SessionId>().is_err());
     }
 
     #[test]

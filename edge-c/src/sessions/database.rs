@@ -1,12 +1,14 @@
 //! The `redb` file under the snapshot: opening it, and opening it again. Knows nothing of what is in it.
 //!
 //! After one failed write `redb` refuses every further one until the file is opened anew, so a disk that was full for a
-//! moment would end the snapshot for good. Here the next use opens it again.
+//! moment would end the snapshot for good. Here the next use opens it again. A damaged file may lead `redb` into a panic
+//! (seen for a quarter of random damage); that counts as a failure like any other.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -36,7 +38,7 @@ pub(super) enum OpenError {
 
 impl SnapshotFile {
     pub(super) fn open(path: &Path, make: MakeDatabase) -> Result<Self, OpenError> {
-        let database = open_database(path, make)?;
+        let database = guarded(|| open_database(path, make))?;
         Ok(Self {
             path: path.to_owned(),
             make,
@@ -53,14 +55,24 @@ impl SnapshotFile {
         work: impl FnOnce(&Database) -> Result<T, redb::Error>,
     ) -> Result<T, OpenError> {
         let mut place = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        let database = match place.take() {
-            Some(database) => database,
-            None => open_database(&self.path, self.make)?,
-        };
-        let done = work(&database).map_err(|error| open_error(&self.path, &error))?;
+        let taken = place.take();
+        let (database, done) = guarded(|| {
+            let database = match taken {
+                Some(database) => database,
+                None => open_database(&self.path, self.make)?,
+            };
+            let done = work(&database).map_err(|error| open_error(&self.path, &error))?;
+            Ok((database, done))
+        })?;
         *place = Some(database);
         Ok(done)
     }
+}
+
+// Sound: what a panic leaves half done is the database handle, and that is dropped.
+fn guarded<T>(work: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(OpenError::Useless("it is damaged".to_owned())))
 }
 
 impl fmt::Debug for SnapshotFile {

@@ -5,7 +5,6 @@
 //! decides nothing: what is read goes to the store.
 
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -85,20 +84,16 @@ impl Snapshot {
         now: UnixTime,
         make: MakeDatabase,
     ) -> Result<(Self, Loaded), OpenError> {
-        // A damaged file may lead the database into a panic; it is then as useless as any other.
-        catch_unwind(AssertUnwindSafe(|| {
-            let snapshot = Self {
-                file: SnapshotFile::open(path, make)?,
-                sealer: key.snapshot_sealer().map_err(seal_error(path))?,
-                random: Arc::clone(random),
-            };
-            snapshot.recognise(path)?;
-            let loaded = snapshot
-                .file
-                .with(|database| snapshot.load(database, now))?;
-            Ok((snapshot, loaded))
-        }))
-        .unwrap_or_else(|_| Err(OpenError::Useless("it is damaged".to_owned())))
+        let snapshot = Self {
+            file: SnapshotFile::open(path, make)?,
+            sealer: key.snapshot_sealer().map_err(seal_error(path))?,
+            random: Arc::clone(random),
+        };
+        snapshot.recognise(path)?;
+        let loaded = snapshot
+            .file
+            .with(|database| snapshot.load(database, now))?;
+        Ok((snapshot, loaded))
     }
 
     /// Checks that the file is ours and under our key, or makes it so if it is new.

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use common::id::CoreId;
 use common::mra::cookie::{Filter, Refused};
 use common::net::{ClientAddr, Deployment, Host};
-use common::session::{DeviceName, HomeCluster, Method, SessionId, UserName};
+use common::session::{DeviceName, HomeCluster, Method, UserName};
 use tokio::sync::oneshot;
 
 use super::database::tests::{DISK_IS_FULL, make_faulty};
@@ -655,10 +655,4 @@ fn write_key(path: &Path, octets: &[u8]) {
     let path = path.join("state.key");
     fs::write(&path, octets).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-}
-
-/// Ids are only ever made from cookies.
-#[test]
-fn a_session_id_prints_short() {
-    assert_eq!(SessionId([0xab; 32]).to_string(), "abababababababab");
 }
