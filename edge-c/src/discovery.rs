@@ -14,13 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use common::limits;
 use common::mra::edge_config::{KnownService, ServiceAnswer, SrvServer};
 use common::net::{Deployment, Domain, Host, HostPort};
+pub use common::policy::allow_list::automatic::{Node, NodeKind};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use dns::{Dns, DnsError, SrvAnswer};
 use health::{Health, NodeState};
 use node::Nodes;
-pub use node::{Node, NodeKind};
 use srv::Dice;
 
 /// Where the inner servers are looked for.
@@ -211,6 +211,12 @@ impl Discovery {
         state.nodes.cluster_of(one) == state.nodes.cluster_of(other)
     }
 
+    /// The hosts of the cluster that `host` belongs to, as far as they are known.
+    #[must_use]
+    pub fn cluster_hosts(&self, host: &Host) -> Vec<Host> {
+        self.lock().nodes.hosts_with(host)
+    }
+
     /// Notes what a request to `node` found out: `Ok` if it could be reached, else why not.
     pub fn report(&self, node: &HostPort, outcome: Result<(), String>) {
         let now = Instant::now();
@@ -294,7 +300,7 @@ impl Discovery {
             .iter()
             .filter(|node| node.kind == kind && node.deployment == domain.deployment)
             .map(|node| {
-                let address = node.address();
+                let address = node::address(node);
                 even(address.host, address.port)
             })
             .collect()

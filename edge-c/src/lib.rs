@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod discovery;
+pub mod home_cluster;
 #[cfg(test)]
 mod testing;
 pub mod uds;
