@@ -174,12 +174,13 @@ impl Discovery {
     /// The configured TFTP servers of a deployment.
     #[must_use]
     pub fn tftp_servers(&self, deployment: &Deployment) -> Vec<Host> {
-        self.config
-            .nodes
-            .iter()
-            .filter(|node| node.kind == NodeKind::Tftp && node.deployment == *deployment)
-            .map(|node| node.host.clone())
-            .collect()
+        self.configured_hosts(NodeKind::Tftp, deployment)
+    }
+
+    /// The configured voicemail servers of a deployment.
+    #[must_use]
+    pub fn unity_nodes(&self, deployment: &Deployment) -> Vec<Host> {
+        self.configured_hosts(NodeKind::Unity, deployment)
     }
 
     /// Brings `nodes` into a random order in which those that are down come last.
@@ -286,6 +287,15 @@ impl Discovery {
         let mut servers = if live.is_empty() { dead } else { live };
         servers.sort();
         servers
+    }
+
+    fn configured_hosts(&self, kind: NodeKind, deployment: &Deployment) -> Vec<Host> {
+        self.config
+            .nodes
+            .iter()
+            .filter(|node| node.kind == kind && node.deployment == *deployment)
+            .map(|node| node.host.clone())
+            .collect()
     }
 
     fn configured(&self, domain: &ServedDomain, service: KnownService) -> Vec<SrvServer> {

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod discovery;
 pub mod home_cluster;
+pub mod sign_in;
 #[cfg(test)]
 mod testing;
 pub mod uds;
