@@ -434,3 +434,26 @@ pub const LINK_HTTPS_IDLE_TIMEOUT: Duration = Duration::from_hours(24);
 pub const LINK_DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Revoked sessions told in one control message.
 pub const TOMBSTONES_PER_MESSAGE: usize = 1000;
+// --- sign-in: home clusters and proofs ---
+
+/// How long a user's home cluster is remembered: users move rarely, and a refused password looks it up afresh.
+pub const HOME_CACHE_TTL: Duration = Duration::from_secs(10 * 60);
+/// Most nodes of a home cluster that are asked for its list of nodes.
+pub const HOME_SERVERS_ASKED_MAX: usize = 3;
+/// Users whose home cluster or proved credentials are remembered: a large cluster has 40,000.
+pub const SIGN_IN_USERS_MAX: usize = 50_000;
+/// Most nodes asked for one user's home: more clusters than that are found through those that know each other.
+pub const HOME_NODES_ASKED_MAX: usize = 16;
+/// Different credentials under proof at once; beyond, sign-ins are refused with 503.
+pub const SIGN_IN_FLIGHTS_MAX: usize = 4_096;
+/// How long a sign-in may take as a whole, with every retry on other nodes.
+pub const SIGN_IN_DEADLINE: Duration = Duration::from_secs(20);
+/// A refusal of credentials is answered no sooner than this: else its time would tell unknown users from wrong passwords.
+pub const SIGN_IN_REFUSAL_MIN: Duration = Duration::from_millis(500);
+/// Proofs from one address with one user name are limited to this many times the login limit, whatever devices the client
+/// says it is.
+pub const LOGIN_LIMIT_DEVICES_FACTOR: u32 = 4;
+/// Keys of the login limit that are remembered.
+pub const LOGIN_LIMIT_KEYS_MAX: usize = 65_536;
+/// Longest password: 128 characters at UCM, more in some directories.
+pub const PASSWORD_BYTES_MAX: usize = 1_024;

@@ -14,13 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use common::limits;
 use common::mra::edge_config::{KnownService, ServiceAnswer, SrvServer};
 use common::net::{Deployment, Domain, Host, HostPort};
+pub use common::policy::allow_list::automatic::{Node, NodeKind};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use dns::{Dns, DnsError, SrvAnswer};
 use health::{Health, NodeState};
 use node::Nodes;
-pub use node::{Node, NodeKind};
 use srv::Dice;
 
 /// Where the inner servers are looked for.
@@ -174,12 +174,13 @@ impl Discovery {
     /// The configured TFTP servers of a deployment.
     #[must_use]
     pub fn tftp_servers(&self, deployment: &Deployment) -> Vec<Host> {
-        self.config
-            .nodes
-            .iter()
-            .filter(|node| node.kind == NodeKind::Tftp && node.deployment == *deployment)
-            .map(|node| node.host.clone())
-            .collect()
+        self.configured_hosts(NodeKind::Tftp, deployment)
+    }
+
+    /// The configured voicemail servers of a deployment.
+    #[must_use]
+    pub fn unity_nodes(&self, deployment: &Deployment) -> Vec<Host> {
+        self.configured_hosts(NodeKind::Unity, deployment)
     }
 
     /// Brings `nodes` into a random order in which those that are down come last.
@@ -209,6 +210,12 @@ impl Discovery {
     pub fn is_same_cluster(&self, one: &Host, other: &Host) -> bool {
         let state = self.lock();
         state.nodes.cluster_of(one) == state.nodes.cluster_of(other)
+    }
+
+    /// The hosts of the cluster that `host` belongs to, as far as they are known.
+    #[must_use]
+    pub fn cluster_hosts(&self, host: &Host) -> Vec<Host> {
+        self.lock().nodes.hosts_with(host)
     }
 
     /// Notes what a request to `node` found out: `Ok` if it could be reached, else why not.
@@ -282,6 +289,15 @@ impl Discovery {
         servers
     }
 
+    fn configured_hosts(&self, kind: NodeKind, deployment: &Deployment) -> Vec<Host> {
+        self.config
+            .nodes
+            .iter()
+            .filter(|node| node.kind == kind && node.deployment == *deployment)
+            .map(|node| node.host.clone())
+            .collect()
+    }
+
     fn configured(&self, domain: &ServedDomain, service: KnownService) -> Vec<SrvServer> {
         let kind = match service {
             // The port of TFTP is not one that configured nodes have.
@@ -294,7 +310,7 @@ impl Discovery {
             .iter()
             .filter(|node| node.kind == kind && node.deployment == domain.deployment)
             .map(|node| {
-                let address = node.address();
+                let address = node::address(node);
                 even(address.host, address.port)
             })
             .collect()

@@ -6,6 +6,8 @@ pub mod config;
 pub mod discovery;
 pub mod metrics;
 pub mod sessions;
+pub mod home_cluster;
+pub mod sign_in;
 #[cfg(test)]
 mod testing;
 pub mod uds;

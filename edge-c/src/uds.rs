@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::id::TrackingId;
 use common::limits;
+use common::mra::access::Side;
 use common::net::{ClientAddr, Host, HostPort};
 use common::redact::Secret;
 use http::header::{ACCEPT, AUTHORIZATION, HOST, USER_AGENT, VIA};
@@ -75,15 +76,6 @@ pub struct UdsError {
     pub node: HostPort,
     /// What went wrong.
     pub reason: UdsFailure,
-}
-
-/// Whose fault a failed exchange is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Ours: the request could not be made.
-    Local,
-    /// The node's, or the network's on the way to it.
-    Upstream,
 }
 
 /// Why an exchange with a node failed.

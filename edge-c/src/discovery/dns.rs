@@ -97,7 +97,7 @@ impl Dns {
             return Ok(SrvAnswer::Absent);
         };
         if let Some(answer) = kept(&self.services).during_outage(&name, Instant::now()) {
-            return Ok(answer);
+            return answer;
         }
         let outcome = match resolver.srv_lookup(name.clone()).await {
             Ok(lookup) => Ok(records(&lookup)),
@@ -121,8 +121,8 @@ impl Dns {
             return Err(DnsError::NoAddress);
         };
         let remembered = kept(&self.addresses).during_outage(&name, Instant::now());
-        let addresses = if let Some(addresses) = remembered {
-            addresses
+        let addresses = if let Some(answer) = remembered {
+            answer?
         } else {
             let outcome = match resolver.lookup_ip(name.clone()).await {
                 Ok(found) => Ok(found.iter().take(limits::ADDRESSES_MAX).collect()),
@@ -220,7 +220,7 @@ fn is_absent(error: &NetError) -> bool {
     is_negative && !is_referral
 }
 
-/// The last good answer of each name.
+/// The last good answer of each name, and which names no server could say anything about just now.
 #[derive(Debug)]
 struct Kept<T> {
     names: BTreeMap<Name, Answered<T>>,
@@ -228,10 +228,16 @@ struct Kept<T> {
 
 #[derive(Debug)]
 struct Answered<T> {
-    answer: T,
-    at: Instant,
+    /// The last good answer and when it came.
+    good: Option<(T, Instant)>,
     /// No server could be reached since; asked again after this.
-    outage_until: Option<Instant>,
+    outage: Option<Outage>,
+}
+
+#[derive(Debug)]
+struct Outage {
+    until: Instant,
+    reason: String,
 }
 
 impl<T> Default for Kept<T> {
@@ -243,10 +249,14 @@ impl<T> Default for Kept<T> {
 }
 
 impl<T: Clone> Kept<T> {
-    fn during_outage(&self, name: &Name, now: Instant) -> Option<T> {
+    /// What is said of `name` without asking, because servers did not answer a moment ago.
+    fn during_outage(&self, name: &Name, now: Instant) -> Option<Result<T, DnsError>> {
         let kept = self.names.get(name)?;
-        let is_held = kept.outage_until.is_some_and(|until| now < until);
-        (is_held && kept.is_fresh(now)).then(|| kept.answer.clone())
+        let outage = kept.outage.as_ref().filter(|outage| now < outage.until)?;
+        Some(match kept.fresh(now) {
+            Some(answer) => Ok(answer),
+            None => Err(DnsError::Unanswered(outage.reason.clone())),
+        })
     }
 
     fn settle(
@@ -255,29 +265,33 @@ impl<T: Clone> Kept<T> {
         outcome: Result<T, NetError>,
         now: Instant,
     ) -> Result<T, DnsError> {
+        self.make_room(&name);
         match outcome {
             Ok(answer) => {
-                self.make_room(&name);
-                self.names.insert(
-                    name,
-                    Answered {
-                        answer: answer.clone(),
-                        at: now,
-                        outage_until: None,
-                    },
-                );
+                let kept = Answered {
+                    good: Some((answer.clone(), now)),
+                    outage: None,
+                };
+                self.names.insert(name, kept);
                 Ok(answer)
             }
             Err(error) => {
-                let kept = self.names.get_mut(&name).filter(|kept| kept.is_fresh(now));
-                let Some(kept) = kept else {
-                    return Err(DnsError::Unanswered(error.to_string()));
-                };
-                if kept.outage_until.is_none() {
-                    tracing::warn!(%name, %error, "no name server answers; the last good answer is used");
+                let reason = error.to_string();
+                let kept = self.names.entry(name.clone()).or_insert(Answered {
+                    good: None,
+                    outage: None,
+                });
+                let is_new = kept.outage.is_none();
+                kept.outage = Some(Outage {
+                    until: now + limits::DNS_OUTAGE_HOLD,
+                    reason: reason.clone(),
+                });
+                let answer = kept.fresh(now);
+                if is_new {
+                    let has_answer = answer.is_some();
+                    tracing::warn!(%name, reason, has_answer, "no name server answers; the last good answer is used if there is one");
                 }
-                kept.outage_until = Some(now + limits::DNS_OUTAGE_HOLD);
-                Ok(kept.answer.clone())
+                answer.ok_or(DnsError::Unanswered(reason))
             }
         }
     }
@@ -289,7 +303,7 @@ impl<T: Clone> Kept<T> {
         let oldest = self
             .names
             .iter()
-            .min_by_key(|(_, kept)| kept.at)
+            .min_by_key(|(_, kept)| kept.good.as_ref().map(|(_, at)| *at))
             .map(|(name, _)| name.clone());
         if let Some(oldest) = oldest {
             self.names.remove(&oldest);
@@ -297,9 +311,12 @@ impl<T: Clone> Kept<T> {
     }
 }
 
-impl<T> Answered<T> {
-    fn is_fresh(&self, now: Instant) -> bool {
-        now.duration_since(self.at) < limits::DNS_LAST_GOOD_AGE_MAX
+impl<T: Clone> Answered<T> {
+    fn fresh(&self, now: Instant) -> Option<T> {
+        self.good
+            .as_ref()
+            .filter(|(_, at)| now.duration_since(*at) < limits::DNS_LAST_GOOD_AGE_MAX)
+            .map(|(answer, _)| answer.clone())
     }
 }
 

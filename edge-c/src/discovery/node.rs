@@ -3,58 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::limits;
-use common::net::{Deployment, Host, HostPort};
+use common::net::{Host, HostPort};
+use common::policy::allow_list::automatic::{Node, NodeKind};
 use tokio::time::Instant;
 
 use super::health::Probe;
 
-/// What a node does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum NodeKind {
-    /// IM and Presence.
-    ImPresence,
-    /// TFTP over HTTP: configuration files and service profiles.
-    Tftp,
-    /// Unified CM.
-    Ucm,
-    /// Unity Connection: voicemail.
-    Unity,
-}
-
-/// An inner node that clients of a deployment may need.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Node {
-    /// What it does.
-    pub kind: NodeKind,
-    /// Its name, as it stands in its certificate.
-    pub host: Host,
-    /// Its port, where it isn't the kind's own.
-    pub port: Option<u16>,
-    /// The deployment it belongs to.
-    pub deployment: Deployment,
-}
-
-impl Node {
-    /// Where the node's HTTPS service listens.
-    #[must_use]
-    pub fn address(&self) -> HostPort {
-        HostPort {
-            host: self.host.clone(),
-            port: self.port.unwrap_or(match self.kind {
-                NodeKind::ImPresence | NodeKind::Ucm => UDS_PORT,
-                NodeKind::Tftp => TFTP_HTTP_PORT,
-                NodeKind::Unity => HTTPS_PORT,
-            }),
-        }
+/// Where a node's HTTPS service listens.
+#[must_use]
+pub fn address(node: &Node) -> HostPort {
+    HostPort {
+        host: node.host.clone(),
+        port: node.port.unwrap_or(match node.kind {
+            NodeKind::ImPresence | NodeKind::Ucm => UDS_PORT,
+            NodeKind::Tftp => TFTP_HTTP_PORT,
+            NodeKind::Unity => HTTPS_PORT,
+        }),
     }
+}
 
-    /// How the node is probed; a TFTP server's port may be UDP, so it isn't.
-    const fn probe(&self) -> Option<Probe> {
-        match self.kind {
-            NodeKind::ImPresence | NodeKind::Unity => Some(Probe::Tcp),
-            NodeKind::Tftp => None,
-            NodeKind::Ucm => Some(Probe::Uds),
-        }
+/// How a node is probed; a TFTP server's port may be UDP, so it isn't.
+const fn probe(kind: NodeKind) -> Option<Probe> {
+    match kind {
+        NodeKind::ImPresence | NodeKind::Unity => Some(Probe::Tcp),
+        NodeKind::Tftp => None,
+        NodeKind::Ucm => Some(Probe::Uds),
     }
 }
 
@@ -124,10 +97,20 @@ impl Nodes {
         self.clusters.get(host).unwrap_or(host)
     }
 
+    /// The hosts of the cluster that `host` belongs to, as far as they are known.
+    pub(super) fn hosts_with(&self, host: &Host) -> Vec<Host> {
+        let cluster = self.cluster_of(host);
+        self.clusters
+            .iter()
+            .filter(|(_, of)| *of == cluster)
+            .map(|(host, _)| host.clone())
+            .collect()
+    }
+
     /// What is to be watched for its health.
     pub(super) fn targets(&self) -> BTreeMap<HostPort, Probe> {
         self.all()
-            .filter_map(|node| Some((node.address(), node.probe()?)))
+            .filter_map(|node| Some((address(node), probe(node.kind)?)))
             .collect()
     }
 }
@@ -140,6 +123,8 @@ const HTTPS_PORT: u16 = 443;
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use common::net::Deployment;
 
     use super::*;
 

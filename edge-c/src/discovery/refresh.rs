@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::dns::SrvAnswer;
 use super::health::Probe;
+use super::node::address;
 use super::{Discovery, Node, NodeKind, ServedDomain};
 use crate::uds::{Uds, UdsError};
 
@@ -80,12 +81,12 @@ impl Discovery {
                 .filter(|node| node.kind == NodeKind::Ucm)
                 .cloned()
                 .collect();
-            ucm.sort_by_key(|node| !state.health.is_up(&node.address()));
+            ucm.sort_by_key(|node| !state.health.is_up(&address(node)));
             ucm
         };
         for node in ucm {
             let key = (node.deployment.clone(), node.host.clone());
-            let address = node.address();
+            let address = address(&node);
             // Nodes that are down are probed by the other loop; waiting for them here would delay the others.
             if asked.contains(&key) || !self.is_up(&address) {
                 continue;

@@ -109,8 +109,10 @@ async fn only_the_absence_of_a_name_is_a_name_error() {
         Err(DiscoveryError::Unanswered(_))
     ));
     world.dns.set_mode(Mode::Answer);
+    let mut other = domain();
+    other.voice_services_domain = Some(Domain::parse("other.example").unwrap());
     assert_eq!(
-        discovery.ucm_nodes(&domain()).await,
+        discovery.ucm_nodes(&other).await,
         Err(DiscoveryError::NoNodes)
     );
 }

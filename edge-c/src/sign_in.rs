@@ -1,0 +1,500 @@
+//! `get_edge_config`: a client proves its user's password and learns which servers there are.
+//!
+//! Issues no cookie and keeps no session: that is `sessions`. Keeps no password: good ones are remembered as a keyed hash.
+//!
+//! ```text
+//! Authorization ─parse─▶ accepted lately? ──yes──────────────────────────▶ document
+//!                          └─no─▶ one flight per credentials ─▶ login limit
+//!                                   ─▶ home cluster ─▶ devices with the password ─▶ user record ─▶ document
+//! ```
+
+mod credentials;
+mod document;
+mod login_limit;
+mod proofs;
+mod shared;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::limits;
+use common::mra::access::Refusal;
+use common::mra::edge_config::{KnownService, ServiceName, SipRoute};
+use common::net::{Deployment, Domain, Host};
+use common::policy::rate_limit::{Quota, TooOften};
+use common::redact::Secret;
+use common::session::{DeviceName, HomeCluster, Method, UserName};
+use percent_encoding::percent_decode_str;
+use tokio::sync::{Mutex, OnceCell, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::discovery::{Discovery, Node, NodeKind, ServedDomain};
+use crate::home_cluster::{Home, HomeClusters, HomeError};
+use crate::uds::answer::UserRecord;
+use crate::uds::{OnBehalf, Uds, UdsError, UdsFailure};
+use credentials::Credentials;
+pub use credentials::CredentialsError;
+use login_limit::{Attempt, LoginLimit};
+pub use proofs::EntropyError;
+use proofs::{Proofs, Proved, Tag};
+use shared::Shared;
+
+/// How users sign in.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How often UCM is asked about one user, device and address.
+    pub login_limit: Quota,
+    /// How long good credentials are believed; zero for never.
+    pub credential_cache: Duration,
+    /// The edges that clients may use, in the order in which they are told.
+    pub edges: Vec<EdgePeer>,
+}
+
+/// What clients are told of one edge-e.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgePeer {
+    /// The name that clients use.
+    pub name: Domain,
+    /// Its public addresses, for the SIP route; if empty, the name stands there.
+    pub advertised_addresses: Vec<IpAddr>,
+    /// Public HTTPS port.
+    pub https_port: u16,
+    /// Public SIP port.
+    pub sip_port: u16,
+    /// Public XMPP port.
+    pub xmpp_port: u16,
+    /// The SIP route, where it isn't made of address and port.
+    pub sip_route: Option<SipRoute>,
+}
+
+/// A client's question.
+#[derive(Clone, Debug)]
+pub struct EdgeConfigRequest {
+    /// The domain of its path.
+    pub domain: Domain,
+    /// Its `Authorization` field.
+    pub authorization: Option<Secret<String>>,
+    /// The services it asks for: [`services_of`] its query.
+    pub services: Vec<ServiceName>,
+    /// The device it says it is, for the login limit.
+    pub device: Option<DeviceName>,
+    /// The name of the edge-e it came through.
+    pub edge: Domain,
+    /// Its address and the id of the request.
+    pub on_behalf: OnBehalf,
+}
+
+/// A user who has proved who they are, and the answer.
+#[derive(Clone, Debug)]
+pub struct Granted {
+    /// The user id in the letter case of UCM.
+    pub user: UserName,
+    /// The domain signed in to.
+    pub domain: Domain,
+    /// Whose nodes and rules apply.
+    pub deployment: Deployment,
+    /// Where the user is at home.
+    pub home: HomeCluster,
+    /// How it was proved.
+    pub method: Method,
+    /// The user's own nodes: the only ones that may get the credential. At most [`limits::SESSION_NODES_MAX`].
+    pub nodes: Vec<Host>,
+    /// The value of `Authorization` for those nodes.
+    pub credential: Secret<String>,
+    /// The XML document, of type [`common::mra::edge_config::CONTENT_TYPE`].
+    pub document: String,
+    /// Whether UCM wasn't asked, because it accepted the same credentials lately.
+    pub is_remembered: bool,
+}
+
+/// Why a client gets no edge configuration. The client learns only the status of [`Self::refusal`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignInError {
+    /// UCM refused the credentials.
+    #[error("the password is wrong")]
+    BadPassword,
+    /// There are no credentials that could be proved.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The domain is not served.
+    #[error("the domain is not served")]
+    DomainUnknown,
+    /// The home cluster could not be found or asked.
+    #[error("the home cluster can't be asked: {0}")]
+    Home(HomeError),
+    /// Too many sign-ins are under way.
+    #[error("too many sign-ins are under way")]
+    Overloaded,
+    /// No edge can be named to the client.
+    #[error("no edge is configured")]
+    NoEdge,
+    /// The whole took too long.
+    #[error("the sign-in took too long")]
+    Timeout,
+    /// The login limit.
+    #[error(transparent)]
+    TooOften(#[from] TooOften),
+    /// No cluster knows the user.
+    #[error("the user is unknown")]
+    UserUnknown,
+}
+
+impl SignInError {
+    /// The answer to the client; a wrong password, an unknown user and missing credentials are all alike.
+    #[must_use]
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::BadPassword | Self::Credentials(_) | Self::UserUnknown => Refusal::SignInRequired,
+            Self::DomainUnknown => Refusal::DomainUnknown,
+            Self::Home(HomeError::Unreachable(error))
+                if error.reason == UdsFailure::AnswerTimeout =>
+            {
+                Refusal::OriginTimeout
+            }
+            Self::Home(_) | Self::NoEdge => Refusal::OriginUnreachable,
+            Self::Overloaded => Refusal::Overloaded {
+                retry_after: RETRY_AFTER,
+            },
+            Self::Timeout => Refusal::OriginTimeout,
+            Self::TooOften(limit) => Refusal::TooManySignIns {
+                retry_after: limit.retry_after,
+            },
+        }
+    }
+}
+
+impl From<HomeError> for SignInError {
+    fn from(error: HomeError) -> Self {
+        match error {
+            HomeError::Unknown => Self::UserUnknown,
+            HomeError::Nodes(_) | HomeError::Unreachable(_) => Self::Home(error),
+        }
+    }
+}
+
+/// The one proof of credentials that several requests wait for.
+type Flight = OnceCell<Result<Arc<Proved>, SignInError>>;
+
+/// Signs users in.
+#[derive(Debug)]
+pub struct SignIn {
+    edges: Vec<EdgePeer>,
+    live_edges: watch::Receiver<Arc<BTreeSet<Domain>>>,
+    discovery: Arc<Discovery>,
+    uds: Arc<Uds>,
+    homes: HomeClusters,
+    proofs: Proofs,
+    limit: LoginLimit,
+    /// Requests with the same credentials wait for one proof.
+    flights: Shared<(Domain, Tag), Flight>,
+    /// Proofs of different passwords by the same client go one after the other, so that the limit counts exactly.
+    gates: Shared<Attempt, Mutex<()>>,
+}
+
+impl SignIn {
+    /// Signs users in at the clusters that `discovery` knows; `live_edges` are the names of edges with a live link.
+    ///
+    /// # Errors
+    /// [`EntropyError`] if there is no random key for the credential cache.
+    pub fn new(
+        config: Config,
+        discovery: Arc<Discovery>,
+        uds: Arc<Uds>,
+        live_edges: watch::Receiver<Arc<BTreeSet<Domain>>>,
+    ) -> Result<Self, EntropyError> {
+        Ok(Self {
+            edges: config.edges,
+            live_edges,
+            homes: HomeClusters::new(Arc::clone(&discovery), Arc::clone(&uds)),
+            discovery,
+            uds,
+            proofs: Proofs::new(config.credential_cache)?,
+            limit: LoginLimit::new(config.login_limit),
+            flights: Shared::new(limits::SIGN_IN_FLIGHTS_MAX),
+            gates: Shared::new(limits::SIGN_IN_FLIGHTS_MAX),
+        })
+    }
+
+    /// Proves the credentials and answers `get_edge_config`.
+    ///
+    /// # Errors
+    /// [`SignInError`] with the reason for the log and the answer for the client.
+    pub async fn edge_config(&self, request: &EdgeConfigRequest) -> Result<Granted, SignInError> {
+        let start = Instant::now();
+        let granted = timeout(limits::SIGN_IN_DEADLINE, self.grant(request))
+            .await
+            .unwrap_or(Err(SignInError::Timeout));
+        if let Err(SignInError::BadPassword | SignInError::UserUnknown) = granted {
+            sleep_until(start + limits::SIGN_IN_REFUSAL_MIN).await;
+        }
+        log(request, &granted);
+        granted
+    }
+
+    /// Notes that an inner node refused the user's stored credential: the password has changed.
+    pub fn forget(&self, domain: &Domain, user: &UserName) {
+        self.proofs.forget(domain, user);
+    }
+
+    async fn grant(&self, request: &EdgeConfigRequest) -> Result<Granted, SignInError> {
+        let domain = self
+            .discovery
+            .domain(&request.domain)
+            .ok_or(SignInError::DomainUnknown)?;
+        let credentials = Credentials::parse(request.authorization.as_ref())?;
+        let remembered = self.proofs.look_up(&domain.name, &credentials);
+        let is_remembered = remembered.is_some();
+        let proved = match remembered {
+            Some(proved) => proved,
+            None => self.share_proof(domain, &credentials, request).await?,
+        };
+        let parts = document::Parts {
+            domain,
+            services: &request.services,
+            home: &proved.home,
+            edges: &self.edges,
+            edge: &request.edge,
+            live: &Arc::clone(&self.live_edges.borrow()),
+        };
+        let config = document::compose(&self.discovery, &parts)
+            .await
+            .map_err(|_| SignInError::NoEdge)?;
+        Ok(Granted {
+            user: proved.home.user.clone(),
+            domain: domain.name.clone(),
+            deployment: domain.deployment.clone(),
+            home: HomeCluster {
+                host: proved.home.node.host.clone(),
+                nodes: proved.home.nodes.clone(),
+            },
+            method: Method::Basic,
+            nodes: self.own_nodes(domain, &proved),
+            credential: credentials.field_for(&proved.home.user),
+            document: config.write(),
+            is_remembered,
+        })
+    }
+
+    /// Proves credentials, or waits for another request that proves the same.
+    async fn share_proof(
+        &self,
+        domain: &ServedDomain,
+        credentials: &Credentials,
+        request: &EdgeConfigRequest,
+    ) -> Result<Arc<Proved>, SignInError> {
+        let tag = self.proofs.tag(&credentials.login, credentials);
+        let flight = self
+            .flights
+            .join((domain.name.clone(), tag))
+            .ok_or(SignInError::Overloaded)?;
+        // Whoever waits takes over when the one who proves goes away.
+        flight
+            .get_or_init(|| self.prove(domain, credentials, request))
+            .await
+            .clone()
+    }
+
+    async fn prove(
+        &self,
+        domain: &ServedDomain,
+        credentials: &Credentials,
+        request: &EdgeConfigRequest,
+    ) -> Result<Arc<Proved>, SignInError> {
+        let attempt = Attempt::new(&domain.name, &credentials.login, &request.on_behalf);
+        let gate = self
+            .gates
+            .join(attempt.clone())
+            .ok_or(SignInError::Overloaded)?;
+        let turn = gate.lock().await;
+        let counted = self.limit.admit(attempt, request.device.clone())?;
+        let outcome = self.ask_home(domain, credentials, &request.on_behalf).await;
+        if let Ok(proved) = &outcome {
+            self.proofs.accept(&domain.name, credentials, proved);
+        }
+        match &outcome {
+            Ok(_) | Err(SignInError::BadPassword | SignInError::UserUnknown) => drop(counted),
+            Err(_) => counted.excuse(),
+        }
+        // Only now may the next one look at the count.
+        drop(turn);
+        outcome
+    }
+
+    /// Finds the home and asks it; a remembered home that refuses is looked up afresh, for the user may have moved.
+    async fn ask_home(
+        &self,
+        domain: &ServedDomain,
+        credentials: &Credentials,
+        on_behalf: &OnBehalf,
+    ) -> Result<Arc<Proved>, SignInError> {
+        let login = &credentials.login;
+        let Some(home) = self.homes.remembered(domain, login) else {
+            let home = self.homes.find(domain, login, on_behalf).await?;
+            return self.ask_nodes(domain, home, credentials, on_behalf).await;
+        };
+        let node = home.node.clone();
+        let refusal = match self.ask_nodes(domain, home, credentials, on_behalf).await {
+            Err(refusal @ (SignInError::BadPassword | SignInError::UserUnknown)) => refusal,
+            done => return done,
+        };
+        self.homes.forget(domain, login);
+        let home = self.homes.find(domain, login, on_behalf).await?;
+        if home.node == node {
+            return Err(refusal);
+        }
+        self.ask_nodes(domain, home, credentials, on_behalf).await
+    }
+
+    /// Asks one node of the home cluster after the other until one says yes or no.
+    async fn ask_nodes(
+        &self,
+        domain: &ServedDomain,
+        home: Arc<Home>,
+        credentials: &Credentials,
+        on_behalf: &OnBehalf,
+    ) -> Result<Arc<Proved>, SignInError> {
+        let field = credentials.field_for(&home.user);
+        let id = home.user.as_str();
+        let mut last = None;
+        for node in self.homes.nodes_to_ask(&home) {
+            let devices = self.uds.devices(&node, id, &field, Some(on_behalf)).await;
+            self.discovery.observe(&devices, &node);
+            let Err(error) = devices else {
+                let record = self.uds.user(&node, id, &field, Some(on_behalf)).await;
+                let record = record.unwrap_or_else(|error| {
+                    // The proof stands; presence nodes of the configuration and DNS still serve.
+                    tracing::debug!(%error, "no user record");
+                    UserRecord::default()
+                });
+                self.learn(domain, &home, &record);
+                return Ok(Arc::new(Proved { home, record }));
+            };
+            match verdict(&error) {
+                Some(refusal) => return Err(refusal),
+                None => last = Some(error),
+            }
+        }
+        // A home has at least its own node, so there is an error.
+        Err(last.map_or(SignInError::UserUnknown, |error| {
+            SignInError::Home(HomeError::Unreachable(error))
+        }))
+    }
+
+    /// Remembers the nodes that the user's record names.
+    fn learn(&self, domain: &ServedDomain, home: &Home, record: &UserRecord) {
+        let presence = record.im_and_presence.iter().map(|host| Node {
+            kind: NodeKind::ImPresence,
+            host: host.clone(),
+            port: None,
+            deployment: domain.deployment.clone(),
+        });
+        // UCM nodes serve files too; only another server is news.
+        let files = record
+            .profile_server
+            .iter()
+            .filter(|server| !home.nodes.contains(&server.host))
+            .map(|server| Node {
+                kind: NodeKind::Tftp,
+                host: server.host.clone(),
+                port: (!FILE_PORTS.contains(&server.port)).then_some(server.port),
+                deployment: domain.deployment.clone(),
+            });
+        self.discovery.learn(presence.chain(files));
+    }
+
+    /// The nodes that may get the user's credential: home cluster, presence and voicemail.
+    fn own_nodes(&self, domain: &ServedDomain, proved: &Proved) -> Vec<Host> {
+        let unity = self.discovery.unity_nodes(&domain.deployment);
+        let mut nodes: Vec<Host> = Vec::new();
+        for host in proved
+            .home
+            .nodes
+            .iter()
+            .chain(&proved.record.im_and_presence)
+            .chain(&unity)
+        {
+            if !nodes.contains(host) && nodes.len() < limits::SESSION_NODES_MAX {
+                nodes.push(host.clone());
+            }
+        }
+        nodes
+    }
+}
+
+/// The services that the query of `get_edge_config` asks for; all that are known if it asks for none.
+///
+/// Names that can't be a service are passed over, as are those beyond [`limits::EDGE_CONFIG_SERVICES_MAX`].
+#[must_use]
+pub fn services_of(query: Option<&str>) -> Vec<ServiceName> {
+    let mut services: Vec<ServiceName> = Vec::new();
+    let values = query
+        .unwrap_or_default()
+        .split('&')
+        .filter_map(|pair| pair.strip_prefix("service_name="));
+    for value in values {
+        let Ok(text) = percent_decode_str(value).decode_utf8() else {
+            continue;
+        };
+        let Ok(name) = ServiceName::parse(&text) else {
+            continue;
+        };
+        if !services.contains(&name) && services.len() < limits::EDGE_CONFIG_SERVICES_MAX {
+            services.push(name);
+        }
+    }
+    if services.is_empty() {
+        services.extend(KnownService::ALL.map(ServiceName::from));
+    }
+    services
+}
+
+/// What a failed proof says of the user, or nothing if another node has to be asked.
+fn verdict(error: &UdsError) -> Option<SignInError> {
+    use http::StatusCode;
+    match error.reason {
+        UdsFailure::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+            Some(SignInError::BadPassword)
+        }
+        UdsFailure::Status(StatusCode::NOT_FOUND) | UdsFailure::Request => {
+            Some(SignInError::UserUnknown)
+        }
+        UdsFailure::Answer(_)
+        | UdsFailure::AnswerTimeout
+        | UdsFailure::Dial(_)
+        | UdsFailure::Dns(_)
+        | UdsFailure::Http(_)
+        | UdsFailure::Status(_)
+        | UdsFailure::TooLong => None,
+    }
+}
+
+fn log(request: &EdgeConfigRequest, granted: &Result<Granted, SignInError>) {
+    let tracking = request.on_behalf.tracking;
+    let domain = &request.domain;
+    match granted {
+        Ok(granted) => tracing::info!(
+            %tracking, %domain, user = %granted.user, home = %granted.home.host,
+            is_remembered = granted.is_remembered, "signed in"
+        ),
+        // How every client begins.
+        Err(error @ SignInError::Credentials(CredentialsError::Missing)) => {
+            tracing::debug!(%tracking, %domain, reason = %error, "sign-in refused");
+        }
+        Err(error @ (SignInError::Home(_) | SignInError::Overloaded | SignInError::Timeout)) => {
+            tracing::warn!(%tracking, %domain, reason = %error, "sign-in failed");
+        }
+        Err(error) => {
+            tracing::info!(%tracking, %domain, reason = %error, "sign-in refused");
+        }
+    }
+}
+
+/// Ports of files over HTTP on UCM and TFTP nodes.
+const FILE_PORTS: [u16; 3] = [6970, 6971, 6972];
+/// When a refused sign-in may come again: flights end within seconds.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;
