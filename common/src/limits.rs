@@ -413,3 +413,7 @@ pub const NODE_PROBE_BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub const NODE_PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Probes under way at once.
 pub const NODE_PROBES_MAX: usize = 16;
+/// How long the doctor waits for one peer or one name.
+pub const DOCTOR_DEADLINE: Duration = Duration::from_secs(5);
+/// Open files beside one for each client connection: links, inner connections, listeners, logs.
+pub const OPEN_FILES_RESERVE: u64 = 1_024;
