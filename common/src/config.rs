@@ -5,7 +5,7 @@
 //! with *every* error in it. Never logs, and never decides whether to go on with an older one.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
@@ -14,6 +14,7 @@ pub mod duration;
 mod error;
 pub mod pem;
 mod reader;
+pub mod report;
 pub mod section;
 mod value;
 
@@ -28,6 +29,8 @@ use certificate::Facts;
 /// A valid configuration and what else was seen while it was read.
 #[derive(Clone, Debug)]
 pub struct Loaded<C> {
+    /// The file it was read from.
+    pub file: PathBuf,
     /// The configuration.
     pub config: C,
     /// What works but is probably not meant.
@@ -55,6 +58,13 @@ impl<C> Loaded<C> {
     pub fn place_of(&self, path: &Path) -> Place {
         let named = self.files.iter().find(|used| used.path == path);
         named.map_or_else(|| Place::of_file(path), |used| used.place.clone())
+    }
+
+    /// Every file whose change asks for a reload: the configuration itself and what it names.
+    #[must_use]
+    pub fn watched(&self) -> Vec<PathBuf> {
+        let named = self.files.iter().map(|used| used.path.clone());
+        std::iter::once(self.file.clone()).chain(named).collect()
     }
 
     /// What peers will dislike about the leaf certificate in `chain` at the time `now`: its dates and its purpose.
@@ -132,6 +142,7 @@ pub fn parse<C>(
     };
     let notes = context.notes.into_inner();
     Ok(Loaded {
+        file: file.to_owned(),
         config,
         warnings: notes.warnings,
         files: notes.files,

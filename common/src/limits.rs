@@ -457,3 +457,7 @@ pub const LOGIN_LIMIT_DEVICES_FACTOR: u32 = 4;
 pub const LOGIN_LIMIT_KEYS_MAX: usize = 65_536;
 /// Longest password: 128 characters at UCM, more in some directories.
 pub const PASSWORD_BYTES_MAX: usize = 1_024;
+/// How long the doctor waits for one peer or one name.
+pub const DOCTOR_DEADLINE: Duration = Duration::from_secs(5);
+/// Open files beside one for each client connection: links, inner connections, listeners, logs.
+pub const OPEN_FILES_RESERVE: u64 = 1_024;

@@ -1,6 +1,7 @@
 //! The edge-c library: everything but the command line's entry.
 
 pub mod allow_list;
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod discovery;

@@ -1,3 +1,7 @@
 //! The edge-c binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    edge_c::cli::main(std::env::args_os()).into()
+}

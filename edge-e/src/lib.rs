@@ -1,6 +1,8 @@
 //! The edge-e library: everything but the command line's entry.
 
 pub mod admission;
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod cores;
 pub mod gate;

@@ -1,3 +1,7 @@
 //! The edge-e binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    edge_e::cli::main(std::env::args_os()).into()
+}

@@ -86,14 +86,6 @@ impl fmt::Debug for Admin {
     }
 }
 
-/// Listens on `address`, at once.
-///
-/// # Errors
-/// If the address can't be bound.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
-}
-
 /// Answers on `listener` until the drain is over: a process that drains can still be asked how it goes.
 ///
 /// # Errors

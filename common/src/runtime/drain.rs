@@ -4,6 +4,7 @@
 //! back: serving, draining, over. Closes no socket itself: whoever owns one listens to its signal.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -216,19 +217,20 @@ impl Drop for InFlight {
     }
 }
 
-/// Resolves at the first SIGTERM or SIGINT.
+/// Takes SIGTERM and SIGINT over from now on; the future resolves at the first of them.
 ///
 /// # Errors
 /// If the process may not handle signals.
-pub async fn termination() -> std::io::Result<()> {
+pub fn termination() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // Both branches are cancel safe: a signal that is not taken stays noted.
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        // Both branches are cancel safe: a signal that is not taken stays noted.
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 #[cfg(test)]

@@ -75,6 +75,12 @@ impl Supervisor {
         }
     }
 
+    /// The drain that a vital end starts.
+    #[must_use]
+    pub const fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
     /// Registers what is counted.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(

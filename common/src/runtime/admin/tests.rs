@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
-use crate::runtime::telemetry;
+use crate::runtime::{listen, telemetry};
 use crate::telemetry::{LogFilter, LogFormat};
 
 struct Running {
@@ -37,7 +37,7 @@ async fn running() -> Running {
         log,
         drain: drain.clone(),
     };
-    let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let address = listener.local_addr().unwrap();
     let supervisor = Supervisor::new(drain);
     drop(supervisor.spawn_vital("admin", serve(listener, admin.clone(), supervisor.clone())));
