@@ -2,6 +2,9 @@
 
 use std::time::Instant;
 
+pub mod allow_list;
+pub mod fuzz;
+
 /// A point in time for tests: the one place outside `runtime` that reads a clock.
 #[must_use]
 #[expect(

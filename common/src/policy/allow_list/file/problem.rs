@@ -58,8 +58,13 @@ impl Problems {
     }
 
     pub(crate) fn push(&mut self, problem: Problem) {
+        self.push_with(|| problem);
+    }
+
+    /// Makes the problem only if there is room for it: to find its line may mean to count through the file.
+    pub(crate) fn push_with(&mut self, problem: impl FnOnce() -> Problem) {
         if self.list.len() < limits::ALLOW_LIST_PROBLEMS_MAX {
-            self.list.push(problem);
+            self.list.push(problem());
         } else {
             self.left_out = self.left_out.saturating_add(1);
         }

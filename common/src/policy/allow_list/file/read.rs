@@ -28,8 +28,10 @@ pub(super) fn read(name: &str, text: &str) -> Result<AllowListFile, Problems> {
     }
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
-        let line = error.span().map_or(0, |span| line_of(text, &span));
-        reader.problems.push(problem(line, "", error.message()));
+        reader.problems.push_with(|| {
+            let line = error.span().map_or(0, |span| line_of(text, &span));
+            problem(line, "", error.message())
+        });
     }
     if !errors.is_empty() {
         return Err(reader.problems);
@@ -130,12 +132,12 @@ impl<'t> Reader<'t> {
         what: &str,
         allowed: Option<&str>,
     ) {
-        let written = value.and_then(|value| self.text.get(value.span()));
-        self.problems.push(Problem {
-            line: line_of(self.text, span),
+        let text = self.text;
+        self.problems.push_with(|| Problem {
+            line: line_of(text, span),
             place: place.to_owned(),
             key,
-            value: written.map(shown),
+            value: value.and_then(|value| text.get(value.span())).map(shown),
             what: what.to_owned(),
             allowed: allowed.map(str::to_owned),
         });
