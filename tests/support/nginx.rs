@@ -16,7 +16,7 @@ use crate::place::Place;
 use crate::process::Process;
 use crate::world::World;
 
-/// A running nginx.
+/// A running nginx. Stopped in order when dropped, as workers outlive a master that is killed.
 #[derive(Debug)]
 pub struct Nginx {
     dir: PathBuf,
@@ -84,15 +84,16 @@ impl Nginx {
             .arg("-c")
             .arg(dir.join("nginx.conf"));
         command.args(["-e", "stderr"]);
-        let mut process = Process::spawn("nginx", command, &dir.join("error.log"))?;
-        let sockets = sites.all();
-        process.wait_ready(|| is_listening(place, &sockets))?;
-        Ok(Self {
+        let process = Process::spawn("nginx", command, &dir.join("error.log"))?;
+        let mut nginx = Self {
             dir,
             place: place.clone(),
-            sockets,
+            sockets: sites.all(),
             process,
-        })
+        };
+        let sockets = &nginx.sockets;
+        nginx.process.wait_ready(|| is_listening(place, sockets))?;
+        Ok(nginx)
     }
 
     /// The requests so far. A request is logged when its answer has been sent.
@@ -136,6 +137,13 @@ impl Nginx {
     }
 }
 
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // If it fails the process is killed next; nothing more can be done here.
+        drop(self.stop());
+    }
+}
+
 struct Sites {
     photos: Vec<SocketAddr>,
     files_http: Vec<SocketAddr>,
@@ -172,8 +180,8 @@ impl Sites {
         let photo_host = &world.photos.host;
         format!(
             r#"daemon off;
-user root;
 worker_processes 1;
+user root;
 pid {dir}/nginx.pid;
 error_log stderr warn;
 events {{ worker_connections 1024; }}
