@@ -1,49 +1,499 @@
 //! From a valid configuration to a running edge-c, and back down in order.
 
+use std::collections::BTreeSet;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use common::config::Loaded;
-use common::runtime::admin::{self, Admin, Readiness};
-use common::runtime::drain::Drain;
+use arc_swap::ArcSwap;
+use common::config::section::HttpsTransport;
+use common::config::{ConfigErrors, Loaded};
+use common::limits;
+use common::link::control::message::Policy;
+use common::link::greeting::Purpose;
+use common::mra::access::Realm;
+use common::mra::edge_config::SipRoute;
+use common::net::Domain;
+use common::policy::allow_list::{self, OAuth};
+use common::policy::rate_limit::Quota;
+use common::runtime::admin::{self, Admin, Condition, Readiness};
+use common::runtime::drain::{Drain, Signal};
 use common::runtime::exit::RunError;
-use common::runtime::{lifecycle, listen};
+use common::runtime::reload::{self, FileWatch, Hangups, ReloadMetrics};
 use common::runtime::supervise::Supervisor;
 use common::runtime::telemetry::LogControl;
+use common::runtime::{clock, lifecycle, listen};
+use common::tls::config as tls;
+use http::HeaderValue;
+use prometheus_client::registry::Registry;
 use serde_json::json;
+use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::allow_list::LiveAllowList;
+use crate::config::{self, Config};
+use crate::discovery::dns::{Dns, DnsConfig};
+use crate::discovery::srv::Dice;
+use crate::discovery::{self, Discovery, NodeKind, ServedDomain};
+use crate::link_client::{self, LinkClient};
 use crate::metrics::Metrics;
+use crate::policy;
+use crate::sessions::random::SystemRandom;
+use crate::sessions::{self, Sessions};
+use crate::sign_in::{self, EdgePeer, SignIn};
+use crate::stream::Streams;
+use crate::uds::{self, Uds};
+use crate::upstream::http::{self as upstream, Upstreams};
 
 /// Serves until `shutdown` resolves, then drains.
 ///
 /// # Errors
-/// [`RunError`] if a port can't be had or a vital task ends.
+/// [`RunError`] if a port or file can't be had or a vital task ends.
 pub async fn run(
     loaded: Loaded<Config>,
     log: LogControl,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let config = loaded.config;
-    let mut registry = common::telemetry::registry("edge-c");
-    drop(Metrics::register(&mut registry));
     let supervisor = Supervisor::new(Drain::new());
+    let mut registry = common::telemetry::registry("edge-c");
     supervisor.register(&mut registry);
+    let metrics = Metrics::register(&mut registry);
+    let reloads = ReloadMetrics::default();
+    reloads.register(&mut registry);
+    let config = &loaded.config;
     let listener = listen::bind(config.admin.listen)
         .map_err(|error| RunError::bind("admin.listen", config.admin.listen, &error))?;
-    let name = config.name.to_string();
-    let admin = Admin {
-        product: "edge-c",
-        names: config.admin.names,
-        registry: Arc::new(registry),
-        readiness: Readiness::default(),
-        status: Arc::new(move || json!({ "name": name })),
-        log,
-        drain: supervisor.drain().clone(),
-    };
-    let serving = admin::serve(listener, admin, supervisor.clone());
-    drop(supervisor.spawn_vital("admin", serving));
-    tracing::info!("serving");
+
+    let app = App::new(config, metrics)?;
+    app.keep_current(&loaded, &reloads, &supervisor).await?;
+    app.spawn(config, &supervisor);
+    app.admin(listener, registry, config, log, &supervisor);
+    tracing::info!(name = %config.name, core_id = %config.core_id, version = link_client::VERSION, "serving");
     lifecycle::until_drained(&supervisor, shutdown, config.drain_grace, || async {}).await?;
+    // What was issued since the last flush must outlive the process.
+    if let Err(error) = app.sessions.maintain(clock::unix_now()).await {
+        tracing::warn!(side = "local", reason = %error, remedy = "look at state_dir", "sessions were not saved");
+    }
     Ok(())
+}
+
+/// Everything that lives as long as the process.
+#[derive(Clone)]
+struct App {
+    sessions: Sessions,
+    streams: Arc<Streams>,
+    allow_list: Arc<LiveAllowList>,
+    discovery: Arc<Discovery>,
+    uds: Arc<Uds>,
+    links: Vec<Arc<LinkClient>>,
+    link_tls: Arc<ArcSwap<rustls::ClientConfig>>,
+    policies: Vec<watch::Sender<Arc<Policy>>>,
+    live_edges: watch::Sender<Arc<BTreeSet<Domain>>>,
+    metrics: Metrics,
+}
+
+impl App {
+    fn new(config: &Config, metrics: Metrics) -> Result<Self, RunError> {
+        let dns_config = DnsConfig { servers: config.dns.servers.clone(), timeout: config.dns.timeout };
+        let dns = Arc::new(Dns::new(&dns_config).map_err(unusable)?);
+        let discovery = Arc::new(Discovery::new(discovery_config(config), Arc::clone(&dns), Dice::from_entropy()));
+        let inside_tls = Arc::new(inside_tls(config).map_err(unusable)?);
+        let timeouts = uds::Timeouts {
+            connect: config.inside.connect_timeout,
+            tls: config.inside.connect_timeout,
+            answer: config.inside.response_timeout.min(limits::UDS_ANSWER_TIMEOUT),
+        };
+        let uds = Arc::new(Uds::new(Arc::clone(&inside_tls), Arc::clone(&dns), config.inside.bind_address, timeouts));
+        let sessions = Sessions::open(session_config(config), Arc::new(SystemRandom), clock::unix_now())
+            .map_err(unusable)?;
+        let allow_list = Arc::new(match &config.allow_list_file {
+            Some(file) => LiveAllowList::load(file, OAuth::Off).map_err(unusable)?,
+            None => LiveAllowList::without_file(OAuth::Off),
+        });
+        let live_edges = watch::Sender::new(Arc::default());
+        let sign_in = SignIn::new(
+            sign_in_config(config)?,
+            Arc::clone(&discovery),
+            Arc::clone(&uds),
+            live_edges.subscribe(),
+        )
+        .map_err(unusable)?;
+        let streams = Arc::new(Streams {
+            domains: ArcSwap::from_pointee(policy::domains(config).map_err(unusable)?),
+            sessions: sessions.clone(),
+            sign_in,
+            allow_list: Arc::clone(&allow_list),
+            upstreams: Upstreams::new(upstream_config(config), inside_tls, dns, Arc::clone(&discovery)),
+            realm: ArcSwap::from_pointee(Realm::parse(&config.sign_in.realm).map_err(unusable)?),
+            is_location_rewritten: config.proxy.is_location_rewritten,
+            via: HeaderValue::from_static("1.1 edge-c"),
+            metrics: metrics.clone(),
+        });
+        let link_tls = Arc::new(ArcSwap::from_pointee(link_tls(config).map_err(unusable)?));
+        let mut app = Self {
+            sessions,
+            streams,
+            allow_list,
+            discovery,
+            uds,
+            links: Vec::new(),
+            link_tls,
+            policies: Vec::new(),
+            live_edges,
+            metrics,
+        };
+        app.add_links(config)?;
+        Ok(app)
+    }
+
+    fn add_links(&mut self, config: &Config) -> Result<(), RunError> {
+        let instance = instance();
+        for edge in &config.edges {
+            let policy = policy::for_edge(config, edge).map_err(unusable)?;
+            let policy = watch::Sender::new(Arc::new(policy));
+            let link = LinkClient::new(
+                link_config(config, edge, instance),
+                Arc::clone(&self.link_tls),
+                policy.subscribe(),
+                self.sessions.clone(),
+                Arc::clone(&self.streams),
+            );
+            self.links.push(Arc::new(link));
+            self.policies.push(policy);
+        }
+        Ok(())
+    }
+
+    /// Reads the configuration, the files it names and the allow list again whenever one of them changes.
+    async fn keep_current(
+        &self,
+        loaded: &Loaded<Config>,
+        metrics: &ReloadMetrics,
+        supervisor: &Supervisor,
+    ) -> Result<(), RunError> {
+        let hangups = Hangups::listen().map_err(unusable)?;
+        let watch = FileWatch::new(watched(loaded), hangups.clone()).await;
+        let app = self.clone();
+        let file = loaded.file.clone();
+        let edges: Vec<Domain> = loaded.config.edges.iter().map(|edge| edge.name.clone()).collect();
+        let apply = move || {
+            let loaded = Config::load(&file, clock::unix_now()).map_err(Reload::Config)?;
+            app.apply(&loaded.config, &edges)?;
+            Ok::<_, Reload>(watched(&loaded))
+        };
+        drop(supervisor.spawn("reload", reload::keep_current("configuration", watch, metrics.clone(), apply)));
+        if let Some(path) = self.allow_list.path().map(ToOwned::to_owned) {
+            let watch = FileWatch::new(vec![path.clone()], hangups).await;
+            let list = Arc::clone(&self.allow_list);
+            let apply = move || list.reload().map(|_| vec![path.clone()]);
+            drop(supervisor.spawn("allow_list", reload::keep_current("allow_list", watch, metrics.clone(), apply)));
+        }
+        Ok(())
+    }
+
+    /// Takes over what may change while connections go on; all of it or nothing.
+    fn apply(&self, config: &Config, edges: &[Domain]) -> Result<(), Reload> {
+        let domains = policy::domains(config).map_err(Reload::other)?;
+        let realm = Realm::parse(&config.sign_in.realm).map_err(Reload::other)?;
+        let link = link_tls(config).map_err(Reload::Other)?;
+        let inside = inside_tls(config).map_err(Reload::Other)?;
+        let named: Vec<&Domain> = config.edges.iter().map(|edge| &edge.name).collect();
+        if !named.iter().copied().eq(edges) {
+            return Err(Reload::Other("the list of [[edge]] has changed: restart edge-c for that".to_owned()));
+        }
+        let policies = config.edges.iter().map(|edge| policy::for_edge(config, edge));
+        let policies = policies.collect::<Result<Vec<_>, _>>().map_err(Reload::other)?;
+        self.streams.domains.store(Arc::new(domains));
+        self.streams.realm.store(Arc::new(realm));
+        self.streams.upstreams.set_tls(Arc::new(inside));
+        self.link_tls.store(Arc::new(link));
+        for (sender, policy) in self.policies.iter().zip(policies) {
+            sender.send_replace(Arc::new(policy));
+        }
+        Ok(())
+    }
+
+    fn spawn(&self, config: &Config, supervisor: &Supervisor) {
+        let drain = supervisor.drain();
+        for link in &self.links {
+            drop(supervisor.spawn_vital("link", until_over(Arc::clone(link).run(drain.signal()), drain.signal())));
+            drop(supervisor.spawn("live_edges", note_live(self.live_edges.clone(), Arc::clone(link))));
+        }
+        let sessions = self.sessions.clone();
+        let signal = drain.signal();
+        let keeping = async move { sessions.run(clock::unix_now, async move { signal.over().await }).await };
+        drop(supervisor.spawn_vital("sessions", until_over(keeping, drain.signal())));
+        let (discovery, uds) = (Arc::clone(&self.discovery), Arc::clone(&self.uds));
+        drop(supervisor.spawn_vital("discovery", async move {
+            match discovery.run(uds).await {}
+            #[expect(unreachable_code, reason = "it never ends; the type of the result is still needed")]
+            Ok::<(), String>(())
+        }));
+        drop(supervisor.spawn("automatic_rules", follow_nodes(self.clone())));
+        tracing::debug!(domains = config.domains.len(), edges = config.edges.len(), "tasks started");
+    }
+
+    fn admin(
+        &self,
+        listener: tokio::net::TcpListener,
+        registry: Registry,
+        config: &Config,
+        log: LogControl,
+        supervisor: &Supervisor,
+    ) {
+        let readiness = Readiness::default();
+        let linked = readiness.condition("link", "look at edge-e and the firewall between: edge-c dials it");
+        drop(supervisor.spawn("tidy", tidy(self.clone(), linked)));
+        let app = self.clone();
+        let name = config.name.to_string();
+        let admin = Admin {
+            product: "edge-c",
+            names: config.admin.names.clone(),
+            registry: Arc::new(registry),
+            readiness,
+            status: Arc::new(move || app.status(&name)),
+            log,
+            drain: supervisor.drain().clone(),
+        };
+        drop(supervisor.spawn_vital("admin", admin::serve(listener, admin, supervisor.clone())));
+    }
+
+    fn status(&self, name: &str) -> serde_json::Value {
+        let links: Vec<_> = self
+            .links
+            .iter()
+            .map(|link| {
+                let (connections, requests) = link.load();
+                json!({ "edge": link.edge().as_str(), "is_up": *link.is_up().borrow(),
+                    "https_connections": connections, "requests_under_way": requests })
+            })
+            .collect();
+        let nodes: Vec<_> = self
+            .discovery
+            .health()
+            .borrow()
+            .iter()
+            .map(|(node, state)| json!({ "node": node.to_string(), "state": format!("{state:?}") }))
+            .collect();
+        json!({ "name": name, "links": links, "nodes": nodes, "sessions": self.sessions.stats().sessions })
+    }
+}
+
+/// A task that returns because of the drain has done its work.
+async fn until_over(work: impl Future<Output = ()>, signal: Signal) -> Result<(), std::convert::Infallible> {
+    work.await;
+    signal.over().await;
+    Ok(())
+}
+
+/// Keeps the set of edges whose link is up: clients are told of these.
+async fn note_live(live: watch::Sender<Arc<BTreeSet<Domain>>>, link: Arc<LinkClient>) {
+    let mut is_up = link.is_up();
+    loop {
+        let up = *is_up.borrow_and_update();
+        live.send_modify(|edges| {
+            let edges = Arc::make_mut(edges);
+            if up {
+                edges.insert(link.edge().clone());
+            } else {
+                edges.remove(link.edge());
+            }
+        });
+        if is_up.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Makes automatic rules of the nodes that discovery knows, whenever that changes.
+async fn follow_nodes(app: App) {
+    let mut nodes = app.discovery.nodes();
+    loop {
+        let known: Vec<allow_list::Node> = nodes.borrow_and_update().iter().map(rule_node).collect();
+        match app.allow_list.set_nodes(&known) {
+            Ok(in_force) if in_force.is_changed => {
+                tracing::info!(nodes = known.len(), rules = in_force.automatic_rules, "automatic rules renewed");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(side = "local", reason = %error,
+                remedy = "look at what DNS and UDS name as nodes", "automatic rules stay as they were"),
+        }
+        if nodes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn rule_node(node: &discovery::Node) -> allow_list::Node {
+    allow_list::Node {
+        kind: match node.kind {
+            NodeKind::ImPresence => allow_list::NodeKind::ImPresence,
+            NodeKind::Tftp => allow_list::NodeKind::Tftp,
+            NodeKind::Ucm => allow_list::NodeKind::Ucm,
+            NodeKind::Unity => allow_list::NodeKind::Unity,
+        },
+        host: node.host.clone(),
+        port: node.port,
+        deployment: node.deployment.clone(),
+    }
+}
+
+/// Now and then: closes connections that are too old, and notes whether an edge is linked.
+async fn tidy(app: App, linked: Condition) {
+    let mut last_tidied = clock::now();
+    loop {
+        if app.links.iter().any(|link| *link.is_up().borrow()) {
+            linked.met();
+        } else {
+            linked.unmet("no edge-e is linked", "look at edge-e and the firewall between: edge-c dials it");
+        }
+        if clock::elapsed(last_tidied) >= limits::TIDY_INTERVAL {
+            last_tidied = clock::now();
+            app.streams.upstreams.tidy();
+            app.count();
+        }
+        tokio::time::sleep(READINESS_INTERVAL).await;
+    }
+}
+
+/// A readiness that is asked for every second or so need not be younger.
+const READINESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Why a reload left everything as it was.
+#[derive(Debug, thiserror::Error)]
+enum Reload {
+    #[error("{0}")]
+    Config(ConfigErrors),
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Reload {
+    fn other(error: impl std::fmt::Display) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+fn watched(loaded: &Loaded<Config>) -> Vec<PathBuf> {
+    let named = loaded.files.iter().map(|used| used.path.clone());
+    let all = std::iter::once(loaded.file.clone()).chain(named);
+    // The allow list is read by itself: a bad one must not hold back the rest, nor the other way round.
+    all.filter(|path| Some(path) != loaded.config.allow_list_file.as_ref()).collect()
+}
+
+fn discovery_config(config: &Config) -> discovery::Config {
+    let domains = config.domains.iter().map(|domain| ServedDomain {
+        name: domain.name.clone(),
+        deployment: domain.deployment.clone(),
+        voice_services_domain: domain.voice_services_domain.clone(),
+    });
+    let nodes = config.nodes.iter().map(|node| discovery::Node {
+        kind: match node.kind {
+            config::NodeKind::ImPresence => NodeKind::ImPresence,
+            config::NodeKind::Tftp => NodeKind::Tftp,
+            config::NodeKind::Ucm => NodeKind::Ucm,
+            config::NodeKind::Unity => NodeKind::Unity,
+        },
+        host: node.host.clone(),
+        port: node.port.map(std::num::NonZeroU16::get),
+        deployment: node.deployment.clone(),
+    });
+    discovery::Config {
+        domains: domains.collect(),
+        nodes: nodes.collect(),
+        has_pinpoint_zone: config.dns.is_pinpoint_zone_asked,
+    }
+}
+
+fn session_config(config: &Config) -> sessions::Config {
+    sessions::Config {
+        core: config.core_id,
+        lifetime: config.session.lifetime,
+        cookie_domain: Some(config.session.cookie_domain.clone()),
+        state: sessions::State::Directory {
+            path: config.session.state_dir.clone(),
+            key_file: Some(config.session.key_file.clone()),
+        },
+    }
+}
+
+fn sign_in_config(config: &Config) -> Result<sign_in::Config, RunError> {
+    let limit = config.sign_in.login_limit;
+    let edges = config.edges.iter().map(edge_peer).collect::<Result<_, _>>()?;
+    Ok(sign_in::Config {
+        login_limit: Quota {
+            count: std::num::NonZeroU32::new(limit.count).unwrap_or(std::num::NonZeroU32::MIN),
+            window: limit.window,
+        },
+        credential_cache: config.sign_in.credential_cache,
+        edges,
+    })
+}
+
+fn edge_peer(edge: &config::Edge) -> Result<EdgePeer, RunError> {
+    let sip_route = edge.sip_route.as_deref().map(SipRoute::parse).transpose().map_err(unusable)?;
+    Ok(EdgePeer {
+        name: edge.name.clone(),
+        advertised_addresses: edge.advertised_addresses.clone(),
+        https_port: edge.https_port.get(),
+        sip_port: edge.sip_port.get(),
+        xmpp_port: edge.xmpp_port.get(),
+        sip_route,
+    })
+}
+
+fn upstream_config(config: &Config) -> upstream::Config {
+    let inside = &config.inside;
+    upstream::Config {
+        bind_address: inside.bind_address,
+        connect_timeout: inside.connect_timeout,
+        response_timeout: inside.response_timeout,
+        idle_timeout: inside.idle_timeout,
+        connections_per_node_max: inside.connections_per_node_max.get().into(),
+    }
+}
+
+fn link_config(config: &Config, edge: &config::Edge, instance: u64) -> link_client::Config {
+    link_client::Config {
+        edge: edge.name.clone(),
+        address: edge.address.clone(),
+        certificate_name: edge.certificate_name.clone(),
+        bind_address: config.link.bind_address,
+        core: config.name.clone(),
+        core_id: config.core_id,
+        instance,
+        https: match config.link.https_transport {
+            HttpsTransport::H2 => Purpose::HttpsShared,
+            HttpsTransport::Pool => Purpose::HttpsPool,
+        },
+        shared_connections: config.link.connections.get().into(),
+    }
+}
+
+fn inside_tls(config: &Config) -> Result<rustls::ClientConfig, String> {
+    let anchors = common::config::pem::trust_anchors(&config.inside.trust_anchors);
+    tls::inside_client(anchors.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
+}
+
+fn link_tls(config: &Config) -> Result<rustls::ClientConfig, String> {
+    let identity = config.link.identity.identity.load().map_err(|error| error.to_string())?;
+    let anchors = config.link.identity.load_trust_anchors().map_err(|error| error.to_string())?;
+    tls::link_client(identity, anchors)
+}
+
+/// Tells this process from the one before it.
+fn instance() -> u64 {
+    let mut bytes = [0; 8];
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        return clock::unix_ms();
+    }
+    u64::from_be_bytes(bytes)
+}
+
+fn unusable(cause: impl std::fmt::Display) -> RunError {
+    RunError::Unavailable {
+        what: "can't start".to_owned(),
+        cause: cause.to_string(),
+        remedy: "run `edge-c check`".to_owned(),
+    }
 }

@@ -5,10 +5,14 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod discovery;
-pub mod metrics;
-pub mod sessions;
 pub mod home_cluster;
+pub mod link_client;
+pub mod metrics;
+pub mod policy;
+pub mod sessions;
 pub mod sign_in;
+pub mod stream;
 #[cfg(test)]
 mod testing;
 pub mod uds;
+pub mod upstream;

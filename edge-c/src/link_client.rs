@@ -417,10 +417,10 @@ impl BackOff {
     fn next(&mut self) -> Duration {
         let whole = self.0;
         self.0 = whole.saturating_mul(2).min(limits::LINK_BACK_OFF_MAX);
-        let mut random = [0; 1];
+        let mut random = [0_u8; 1];
         // Without randomness the waits are just not spread.
-        drop(aws_lc_rs::rand::fill(&mut random));
-        whole - whole.mul_f64(f64::from(random[0]) / 512.0)
+        let share = aws_lc_rs::rand::fill(&mut random).map_or(0.0, |()| f64::from(random[0]) / 512.0);
+        whole.saturating_sub(whole.mul_f64(share))
     }
 }
 

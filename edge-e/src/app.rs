@@ -1,49 +1,308 @@
-//! From a valid configuration to a running edge-e, and back down in order.
+//! From a valid configuration to a running edge-e, and back down in order. Every socket is bound before anything serves.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use common::config::Loaded;
-use common::runtime::admin::{self, Admin, Readiness};
+use arc_swap::ArcSwap;
+use common::config::pem::FileError;
+use common::config::section::Identity;
+use common::config::{ConfigErrors, Loaded};
+use common::limits;
+use common::runtime::admin::{self, Admin, Condition, Readiness};
 use common::runtime::drain::Drain;
 use common::runtime::exit::RunError;
-use common::runtime::{lifecycle, listen};
+use common::runtime::reload::{self, FileWatch, Hangups, ReloadMetrics};
 use common::runtime::supervise::Supervisor;
 use common::runtime::telemetry::LogControl;
+use common::runtime::{clock, lifecycle, listen};
+use common::tls::config::{self as tls, Certificates};
+use prometheus_client::registry::Registry;
+use rustls::sign::CertifiedKey;
 use serde_json::json;
+use tokio::net::TcpListener;
 
-use crate::config::Config;
+use crate::admission::Admission;
+use crate::config::{Config, Link};
+use crate::cores::Cores;
+use crate::link_server::{LinkServer, Settings};
+use crate::listener::https::Https;
 use crate::metrics::Metrics;
 
 /// Serves until `shutdown` resolves, then drains.
 ///
 /// # Errors
-/// [`RunError`] if a port can't be had or a vital task ends.
+/// [`RunError`] if a port or file can't be had or a vital task ends.
 pub async fn run(
     loaded: Loaded<Config>,
     log: LogControl,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let config = loaded.config;
-    let mut registry = common::telemetry::registry("edge-e");
-    drop(Metrics::register(&mut registry));
     let supervisor = Supervisor::new(Drain::new());
+    let mut registry = common::telemetry::registry("edge-e");
     supervisor.register(&mut registry);
-    let listener = listen::bind(config.admin.listen)
-        .map_err(|error| RunError::bind("admin.listen", config.admin.listen, &error))?;
-    let name = config.name.to_string();
-    let admin = Admin {
-        product: "edge-e",
-        names: config.admin.names,
-        registry: Arc::new(registry),
-        readiness: Readiness::default(),
-        status: Arc::new(move || json!({ "name": name })),
-        log,
-        drain: supervisor.drain().clone(),
+    let bound = Bound::bind(&loaded.config)?;
+    let app = App::new(&loaded.config, Metrics::register(&mut registry))?;
+    let reloads = ReloadMetrics::default();
+    reloads.register(&mut registry);
+
+    app.keep_current(&loaded, reloads, &supervisor).await?;
+    let cores = Arc::clone(&app.cores);
+    let grace = loaded.config.drain_grace;
+    app.serve(bound, registry, loaded.config, log, &supervisor);
+    let told = async {
+        cores.report_draining();
     };
-    let serving = admin::serve(listener, admin, supervisor.clone());
-    drop(supervisor.spawn_vital("admin", serving));
-    tracing::info!("serving");
-    lifecycle::until_drained(&supervisor, shutdown, config.drain_grace, || async {}).await?;
+    lifecycle::until_drained(&supervisor, shutdown, grace, || told).await?;
     Ok(())
+}
+
+/// Every listening socket.
+struct Bound {
+    public: Vec<TcpListener>,
+    link: Vec<TcpListener>,
+    admin: TcpListener,
+}
+
+impl Bound {
+    fn bind(config: &Config) -> Result<Self, RunError> {
+        let bind = |key: &str, address| {
+            listen::bind(address).map_err(|e| RunError::bind(key, address, &e))
+        };
+        let all = |key: &str, addresses: &[_]| addresses.iter().map(|at| bind(key, *at)).collect();
+        Ok(Self {
+            public: all("public.listen", &config.public.listen)?,
+            link: all("link.listen", &config.link.listen)?,
+            admin: bind("admin.listen", config.admin.listen)?,
+        })
+    }
+}
+
+/// Everything that lives as long as the process.
+#[derive(Clone)]
+struct App {
+    cores: Arc<Cores>,
+    admission: Arc<Admission>,
+    certificates: Arc<Certificates>,
+    https: Arc<Https>,
+    link: Arc<LinkServer>,
+    metrics: Metrics,
+}
+
+impl App {
+    fn new(config: &Config, metrics: Metrics) -> Result<Self, RunError> {
+        let (default, others) = certificates(&config.public.certificates).map_err(unusable)?;
+        let certificates = Arc::new(Certificates::new(default, others));
+        let tls = tls::public_server(Arc::clone(&certificates)).map_err(unusable)?;
+        let cores: Arc<Cores> = Arc::default();
+        let admission = Admission::new(config.limits);
+        let https = Arc::new(Https {
+            cores: Arc::clone(&cores),
+            admission: Arc::clone(&admission),
+            tls: Arc::new(tls),
+            metrics: metrics.clone(),
+        });
+        let link = Arc::new(LinkServer {
+            name: config.name.clone(),
+            instance: instance(),
+            cores: Arc::clone(&cores),
+            settings: ArcSwap::from_pointee(settings(&config.link).map_err(unusable)?),
+            metrics: metrics.clone(),
+        });
+        Ok(Self {
+            cores,
+            admission,
+            certificates,
+            https,
+            link,
+            metrics,
+        })
+    }
+
+    /// Reads the configuration and the files it names again whenever one of them changes.
+    async fn keep_current(
+        &self,
+        loaded: &Loaded<Config>,
+        metrics: ReloadMetrics,
+        supervisor: &Supervisor,
+    ) -> Result<(), RunError> {
+        let hangups = Hangups::listen().map_err(unusable)?;
+        let watch = FileWatch::new(watched(loaded), hangups).await;
+        let app = self.clone();
+        let file = loaded.file.clone();
+        let apply = move || {
+            let loaded = Config::load(&file, clock::unix_now()).map_err(Reload::Config)?;
+            app.apply(&loaded.config)?;
+            Ok::<_, Reload>(watched(&loaded))
+        };
+        drop(supervisor.spawn(
+            "reload",
+            reload::keep_current("configuration", watch, metrics, apply),
+        ));
+        Ok(())
+    }
+
+    /// Takes over what may change while connections go on; all of it or nothing.
+    fn apply(&self, config: &Config) -> Result<(), Reload> {
+        let (default, others) = certificates(&config.public.certificates)?;
+        let settings = settings(&config.link).map_err(Reload::Tls)?;
+        self.certificates.replace(default, others);
+        self.link.settings.store(Arc::new(settings));
+        self.admission.set_limits(config.limits);
+        Ok(())
+    }
+
+    fn serve(
+        self,
+        bound: Bound,
+        registry: Registry,
+        config: Config,
+        log: LogControl,
+        supervisor: &Supervisor,
+    ) {
+        let drain = supervisor.drain();
+        for listener in bound.link {
+            let serving = Arc::clone(&self.link).serve(listener, drain.signal());
+            drop(supervisor.spawn_vital("link", ends_with_drain(serving, drain)));
+        }
+        for listener in bound.public {
+            let serving = Arc::clone(&self.https).serve(listener, drain.signal());
+            drop(supervisor.spawn_vital("public", ends_with_drain(serving, drain)));
+        }
+        let readiness = Readiness::default();
+        let linked = readiness.condition("link", "look at edge-c and its log: it dials this edge");
+        drop(supervisor.spawn("tidy", tidy(self.clone(), linked)));
+        let status = self.clone();
+        let name = config.name.to_string();
+        let admin = Admin {
+            product: "edge-e",
+            names: config.admin.names,
+            registry: Arc::new(registry),
+            readiness,
+            status: Arc::new(move || status.status(&name)),
+            log,
+            drain: drain.clone(),
+        };
+        drop(supervisor.spawn_vital(
+            "admin",
+            admin::serve(bound.admin, admin, supervisor.clone()),
+        ));
+        tracing::info!(name = %config.name, version = crate::link_server::VERSION, "serving");
+    }
+
+    fn status(&self, name: &str) -> serde_json::Value {
+        let cores = self.cores.all();
+        let cores: Vec<_> = cores
+            .iter()
+            .map(|core| {
+                json!({
+                    "name": core.name().as_str(),
+                    "core_id": core.id().0,
+                    "is_connected": core.is_connected(),
+                    "is_draining": core.is_draining(),
+                    "link_connections": core.connections(),
+                    "requests_under_way": core.pool().busy(),
+                })
+            })
+            .collect();
+        json!({ "name": name, "connections": self.admission.open(), "cores": cores })
+    }
+}
+
+/// A listener that returns because of the drain has done its work; one that returns before has not.
+async fn ends_with_drain(
+    serving: impl Future<Output = ()>,
+    drain: &Drain,
+) -> Result<(), std::convert::Infallible>
+where
+{
+    let signal = drain.signal();
+    serving.await;
+    signal.over().await;
+    Ok(())
+}
+
+/// Now and then: forgets what has expired, and notes whether there is anybody to ask.
+async fn tidy(app: App, linked: Condition) {
+    let mut last_tidied = clock::now();
+    loop {
+        if app.cores.is_any_available() {
+            linked.met();
+        } else {
+            linked.unmet(
+                "no edge-c is linked",
+                "look at edge-c and its log: it dials this edge",
+            );
+        }
+        if clock::elapsed(last_tidied) >= limits::TIDY_INTERVAL {
+            last_tidied = clock::now();
+            app.cores.tidy(clock::unix_now());
+            app.cores.count(&app.metrics);
+        }
+        tokio::time::sleep(READINESS_INTERVAL).await;
+    }
+}
+
+/// A readiness that is asked for every second or so need not be younger.
+const READINESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Why a reload left everything as it was.
+#[derive(Debug, thiserror::Error)]
+enum Reload {
+    #[error("{0}")]
+    Config(ConfigErrors),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{0}")]
+    Tls(String),
+}
+
+fn watched(loaded: &Loaded<Config>) -> Vec<PathBuf> {
+    let named = loaded.files.iter().map(|used| used.path.clone());
+    std::iter::once(loaded.file.clone()).chain(named).collect()
+}
+
+fn certificates(identities: &[Identity]) -> Result<(CertifiedKey, Vec<CertifiedKey>), FileError> {
+    let mut loaded = identities
+        .iter()
+        .map(Identity::load)
+        .collect::<Result<Vec<_>, _>>()?;
+    // The configuration has at least one.
+    let default = loaded.remove(0);
+    Ok((default, loaded))
+}
+
+fn settings(link: &Link) -> Result<Settings, String> {
+    let identity = link
+        .identity
+        .identity
+        .load()
+        .map_err(|error| error.to_string())?;
+    let anchors = link
+        .identity
+        .load_trust_anchors()
+        .map_err(|error| error.to_string())?;
+    let tls = tls::link_server(identity, anchors)?;
+    Ok(Settings {
+        tls: Arc::new(tls),
+        allowed_cores: link.allowed_cores.clone(),
+    })
+}
+
+/// Tells this process from the one before it.
+fn instance() -> u64 {
+    let mut bytes = [0; 8];
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        return clock::unix_ms();
+    }
+    u64::from_be_bytes(bytes)
+}
+
+fn unusable(cause: impl std::fmt::Display) -> RunError {
+    RunError::Unavailable {
+        what: "can't start".to_owned(),
+        cause: cause.to_string(),
+        remedy: "run `edge-e check`".to_owned(),
+    }
 }

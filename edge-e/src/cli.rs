@@ -37,7 +37,12 @@ enum Command {
 #[derive(Debug, Args)]
 struct ConfigFile {
     /// The configuration file
-    #[arg(long, short, value_name = "FILE", default_value = "/etc/edge/edge-e.toml")]
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        default_value = "/etc/edge/edge-e.toml"
+    )]
     config: PathBuf,
 }
 

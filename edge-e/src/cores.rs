@@ -19,9 +19,12 @@ use common::mra::cookie::{Checked, Filter, Refused};
 use common::net::Domain;
 use common::runtime::clock;
 use common::runtime::http_pool::{Exhausted, Lease, Pool};
+use common::telemetry::{LinkPurpose, PoolState};
 use common::time::UnixTime;
 use http::HeaderMap;
 use tokio::sync::{Notify, mpsc};
+
+use crate::metrics::Metrics;
 
 /// All linked edge-c.
 #[derive(Debug, Default)]
@@ -37,7 +40,6 @@ struct Table {
     cores: BTreeMap<CoreId, Arc<Core>>,
     domains: HashMap<Domain, DomainEntry>,
     realm: Realm,
-    sign_in: Option<(u32, Duration)>,
 }
 
 #[derive(Debug)]
@@ -195,12 +197,6 @@ impl Cores {
         self.table.load().realm.clone()
     }
 
-    /// How many sign-in requests an address may make in which time, once a core has said so.
-    #[must_use]
-    pub fn sign_in_limit(&self) -> Option<(u32, Duration)> {
-        self.table.load().sign_in
-    }
-
     /// Every core that ever joined.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Core>> {
@@ -224,6 +220,35 @@ impl Cores {
                 tracing::debug!(core = %core.name, "the core is not told that this edge drains");
             }
         }
+    }
+
+    /// Sets the gauges of the link.
+    pub fn count(&self, metrics: &Metrics) {
+        let (mut busy, mut idle) = (0, 0);
+        for core in self.all() {
+            busy += core.pool.busy();
+            idle += core.pool.idle();
+            let connections = metrics
+                .link
+                .connections
+                .of_both(core.name.as_str(), LinkPurpose::Https);
+            connections.set(i64::try_from(core.connections()).unwrap_or(i64::MAX));
+            let control = metrics
+                .link
+                .connections
+                .of_both(core.name.as_str(), LinkPurpose::Control);
+            control.set(i64::from(core.is_connected()));
+        }
+        metrics
+            .link
+            .pool
+            .of(PoolState::Busy)
+            .set(i64::try_from(busy).unwrap_or(i64::MAX));
+        metrics
+            .link
+            .pool
+            .of(PoolState::Idle)
+            .set(i64::try_from(idle).unwrap_or(i64::MAX));
     }
 
     fn rebuild(&self) {
@@ -255,10 +280,6 @@ impl Table {
         if let Ok(realm) = Realm::parse(&policy.realm) {
             self.realm = realm;
         }
-        self.sign_in = Some((
-            policy.sign_in_count,
-            Duration::from_secs(policy.sign_in_window_secs),
-        ));
         for domain in policy.domains.iter().take(limits::DOMAINS_MAX) {
             let entry = self
                 .domains

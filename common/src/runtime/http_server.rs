@@ -237,7 +237,9 @@ fn http1_builder() -> http1::Builder {
 
 fn http2_builder(version: Version) -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder.timer(TokioTimer::new()).max_header_list_size(limits::HTTP2_HEADER_LIST_BYTES_MAX);
+    builder
+        .timer(TokioTimer::new())
+        .max_header_list_size(limits::HTTP2_HEADER_LIST_BYTES_MAX);
     if version == Version::LinkHttp2 {
         for_link(&mut builder);
         return builder;

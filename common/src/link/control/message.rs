@@ -74,10 +74,6 @@ pub struct Policy {
     pub realm: String,
     /// The domains the core serves.
     pub domains: Vec<DomainPolicy>,
-    /// Sign-in requests per address before edge-e refuses: how many.
-    pub sign_in_count: u32,
-    /// And within how many seconds.
-    pub sign_in_window_secs: u64,
 }
 
 /// A domain the core serves.

@@ -1,0 +1,40 @@
+//! What each edge-e is told of the domains: which they are, and what it may answer for them by itself.
+
+use common::link::control::message::{DomainPolicy, Policy};
+use common::mra::access::{SsoAnswer, SsoTemplate, TemplateError};
+use common::policy::domain::{DomainEntry, DomainTable, DomainTableError};
+
+use crate::config::{Config, Edge, ServiceDomain, Sso};
+
+/// The domains that are served, and the deployment of each.
+///
+/// # Errors
+/// [`DomainTableError`] if the configuration names one twice.
+pub fn domains(config: &Config) -> Result<DomainTable, DomainTableError> {
+    DomainTable::new(config.domains.iter().map(|domain| DomainEntry {
+        name: domain.name.clone(),
+        deployment: domain.deployment.clone(),
+        is_enabled: true,
+    }))
+}
+
+/// What `edge` is told.
+///
+/// # Errors
+/// [`TemplateError`] if a template of the configuration can't be read.
+pub fn for_edge(config: &Config, edge: &Edge) -> Result<Policy, TemplateError> {
+    let domains = config.domains.iter().map(|domain| {
+        Ok(DomainPolicy { name: domain.name.clone(), sso_document: sso_document(domain, edge)? })
+    });
+    Ok(Policy { realm: config.sign_in.realm.clone(), domains: domains.collect::<Result<_, _>>()? })
+}
+
+fn sso_document(domain: &ServiceDomain, edge: &Edge) -> Result<String, TemplateError> {
+    let (enabled, template) = match &domain.sso {
+        Sso::Config { template: Some(template) } => (true, SsoTemplate::parse(template)?),
+        Sso::Config { template: None } => (true, SsoTemplate::default()),
+        Sso::Off => (false, SsoTemplate::default()),
+    };
+    let answer = SsoAnswer { enabled, edge: &edge.name, port: edge.https_port.get(), domain: &domain.name };
+    Ok(template.render(&answer))
+}
