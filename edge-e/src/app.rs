@@ -7,9 +7,9 @@ use common::config::Loaded;
 use common::runtime::admin::{self, Admin, Readiness};
 use common::runtime::drain::Drain;
 use common::runtime::exit::RunError;
-use common::runtime::{lifecycle, listen};
 use common::runtime::supervise::Supervisor;
 use common::runtime::telemetry::LogControl;
+use common::runtime::{lifecycle, listen};
 use serde_json::json;
 
 use crate::config::Config;

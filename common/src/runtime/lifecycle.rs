@@ -32,7 +32,9 @@ where
     if tokio::time::timeout(grace, tell_peers()).await.is_err() {
         tracing::warn!(reason = "timed_out", "peers were not told of the drain");
     }
-    let outcome = drain.finish(grace.saturating_sub(clock::elapsed(began))).await;
+    let outcome = drain
+        .finish(grace.saturating_sub(clock::elapsed(began)))
+        .await;
     tracing::info!(%outcome, "drained");
     match supervisor.first_vital_end() {
         Some(end) => Err(end),

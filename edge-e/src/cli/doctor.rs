@@ -41,5 +41,6 @@ async fn ports(config: &Config) -> Vec<Finding> {
     let public = config.public.listen.iter().map(|at| ("public.listen", *at));
     let link = config.link.listen.iter().map(|at| ("link.listen", *at));
     let all = public.chain(link).chain([("admin.listen", admin)]);
-    all.map(|(key, at)| doctor::port(key, at, is_running)).collect()
+    all.map(|(key, at)| doctor::port(key, at, is_running))
+        .collect()
 }
