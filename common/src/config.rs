@@ -166,7 +166,7 @@ fn look_at(used: &FileUse) -> Option<ConfigError> {
             pem::private_key(&used.path).map(drop)
         }
         FileKind::KeyOf(chain) => pem::certified_key(chain, &used.path).map(drop),
-        FileKind::Text => pem::read_file(&used.path, limits::PEM_FILE_BYTES_MAX).map(drop),
+        FileKind::Text => pem::read_file(&used.path, limits::WATCHED_FILE_BYTES_MAX).map(drop),
         FileKind::TrustAnchors => pem::trust_anchors(std::slice::from_ref(&used.path)).map(drop),
     };
     found.err().map(|error| ConfigError {

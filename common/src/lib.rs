@@ -13,8 +13,8 @@
 //! | [`mra`] | what only this product speaks: edge paths, edge verbs, the `X-Auth` cookie |
 //! | [`link`] | control commands, the greeting and the preface on the link between the edges |
 //! | [`session`] | who is signed in; owns no socket |
-//! | [`config`] | reading configuration files and saying what is wrong with them |
 //! | [`telemetry`] | names and labels of metrics and log fields |
+//! | [`config`] | reading configuration files and saying what is wrong with them |
 //! | [`runtime`] | feature `io`: the shells around the cores; the only part that knows tokio |
 //!
 //! Nothing outside [`runtime`] reads a clock, opens a socket or spawns a task.

@@ -330,6 +330,8 @@ pub const LINK_RESETS_KEPT: usize = 1000;
 
 /// How often watched files are compared with what they were: an operator who saves a file looks up within seconds.
 pub const RELOAD_POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// Largest watched file: that of an allow list ([`ALLOW_LIST_FILE_BYTES_MAX`]), the largest of all.
+pub const WATCHED_FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// How long changed files must be at rest before they count: longer than it takes to write a key after its certificate.
 pub const RELOAD_SETTLE: Duration = Duration::from_millis(250);
 /// How often files that keep changing are given another [`RELOAD_SETTLE`].

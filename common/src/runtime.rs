@@ -14,6 +14,7 @@ pub mod lifecycle;
 pub mod listen;
 pub mod progress;
 pub mod reload;
+pub mod request_count;
 pub mod supervise;
 pub mod telemetry;
 pub mod terminal;

@@ -24,6 +24,7 @@ use common::runtime::reload::{self, FileWatch, Hangups, ReloadMetrics};
 use common::runtime::supervise::Supervisor;
 use common::runtime::telemetry::LogControl;
 use common::runtime::{clock, lifecycle, listen};
+use common::telemetry::{LinkPurpose, PoolState};
 use common::tls::config as tls;
 use http::HeaderValue;
 use prometheus_client::registry::Registry;
@@ -258,6 +259,23 @@ impl App {
         drop(supervisor.spawn_vital("admin", admin::serve(listener, admin, supervisor.clone())));
     }
 
+    fn count(&self) {
+        let signed_number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        for link in &self.links {
+            let (connections, requests) = link.load();
+            let edge = link.edge().as_str();
+            let link_metrics = &self.metrics.link;
+            link_metrics.connections.of_both(edge, LinkPurpose::Https).set(signed_number(connections));
+            link_metrics.connections.of_both(edge, LinkPurpose::Control).set(i64::from(*link.is_up().borrow()));
+            link_metrics.pool.of(PoolState::Busy).set(signed_number(requests));
+            link_metrics.pool.of(PoolState::Idle).set(signed_number(connections.saturating_sub(requests)));
+        }
+        self.metrics.sessions.set(signed_number(self.sessions.stats().sessions));
+        for (node, state) in self.discovery.health().borrow().iter() {
+            self.metrics.node_up.of(&node.to_string()).set(i64::from(state.is_up()));
+        }
+    }
+
     fn status(&self, name: &str) -> serde_json::Value {
         let links: Vec<_> = self
             .links
@@ -309,7 +327,7 @@ async fn note_live(live: watch::Sender<Arc<BTreeSet<Domain>>>, link: Arc<LinkCli
 async fn follow_nodes(app: App) {
     let mut nodes = app.discovery.nodes();
     loop {
-        let known: Vec<allow_list::Node> = nodes.borrow_and_update().iter().map(rule_node).collect();
+        let known = Arc::clone(&nodes.borrow_and_update());
         match app.allow_list.set_nodes(&known) {
             Ok(in_force) if in_force.is_changed => {
                 tracing::info!(nodes = known.len(), rules = in_force.automatic_rules, "automatic rules renewed");
@@ -321,20 +339,6 @@ async fn follow_nodes(app: App) {
         if nodes.changed().await.is_err() {
             return;
         }
-    }
-}
-
-fn rule_node(node: &discovery::Node) -> allow_list::Node {
-    allow_list::Node {
-        kind: match node.kind {
-            NodeKind::ImPresence => allow_list::NodeKind::ImPresence,
-            NodeKind::Tftp => allow_list::NodeKind::Tftp,
-            NodeKind::Ucm => allow_list::NodeKind::Ucm,
-            NodeKind::Unity => allow_list::NodeKind::Unity,
-        },
-        host: node.host.clone(),
-        port: node.port,
-        deployment: node.deployment.clone(),
     }
 }
 

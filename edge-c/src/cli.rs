@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use common::config::{ConfigErrors, Loaded};
@@ -10,6 +11,7 @@ use common::runtime::{clock, drain, telemetry, terminal};
 use serde_json::json;
 
 use crate::app;
+use crate::cli::allow_list::AllowListArgs;
 use crate::config::Config;
 
 pub mod allow_list;
@@ -31,6 +33,8 @@ enum Command {
     Check(Checked),
     /// Check, and look at certificates, every edge-e, the inside DNS and inner servers
     Doctor(Checked),
+    /// Check the HTTP allow list, ask it questions, move rules from and to CSV
+    AllowList(AllowListArgs),
     /// Print the version
     Version(Output),
 }
@@ -38,7 +42,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct ConfigFile {
     /// The configuration file
-    #[arg(long, short, value_name = "FILE", default_value = "/etc/edge/edge-c.toml")]
+    #[arg(long, short, value_name = "FILE", default_value = CONFIG_DEFAULT)]
     config: PathBuf,
 }
 
@@ -59,16 +63,17 @@ struct Output {
 
 /// Does what the command line asks for.
 #[must_use]
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse(&error).into(),
     };
     match cli.command {
-        Command::Run(file) => run(&file),
-        Command::Check(checked) => check(&checked),
-        Command::Doctor(checked) => doctor(&checked),
-        Command::Version(output) => version(output),
+        Command::AllowList(arguments) => allow_list(arguments),
+        Command::Run(file) => run(&file).into(),
+        Command::Check(checked) => check(&checked).into(),
+        Command::Doctor(checked) => doctor(&checked).into(),
+        Command::Version(output) => version(output).into(),
     }
 }
 
@@ -139,6 +144,19 @@ fn doctor(checked: &Checked) -> Exit {
     }
 }
 
+/// Without a file of its own, the command looks at the one that the installed configuration names.
+fn allow_list(mut arguments: AllowListArgs) -> ExitCode {
+    if arguments.file.is_none() {
+        let installed = load(&ConfigFile {
+            config: CONFIG_DEFAULT.into(),
+        });
+        arguments.file = installed
+            .ok()
+            .and_then(|loaded| loaded.config.allow_list_file);
+    }
+    allow_list::run(&arguments, &mut std::io::stdout()).into()
+}
+
 fn version(output: Output) -> Exit {
     let version = env!("CARGO_PKG_VERSION");
     if output.json {
@@ -154,11 +172,15 @@ fn load(file: &ConfigFile) -> Result<Loaded<Config>, ConfigErrors> {
     Config::load(&file.config, clock::unix_now())
 }
 
+const CONFIG_DEFAULT: &str = "/etc/edge-c/edge-c.toml";
+
 const EXAMPLES: &str = "\
 Examples:
   edge-c check --config edge-c.toml       is the configuration valid? exit code 78 if not
   edge-c doctor --config edge-c.toml      and does it reach every edge-e and inner server?
   edge-c run --config edge-c.toml         serve in the foreground; SIGTERM stops in order
+  edge-c allow-list explain https://photos.example.com/alice.jpg
+                                          why is it allowed or blocked?
   edge-c check --json | jq .errors        for scripts
 
 Every key is explained in deploy/edge-c.example.toml.

@@ -13,6 +13,7 @@ use common::id::CoreId;
 use common::net::{Deployment, Domain, Host, HostPort};
 use common::time::UnixTime;
 
+mod allow_list;
 mod cross;
 mod read;
 mod warning;
@@ -200,13 +201,15 @@ pub struct Proxy {
 }
 
 impl Config {
-    /// Reads `file` and every file that it names; warns about certificates that don't fit at the time `now`.
+    /// Reads `file` and every file that it names, runs the tests of the allow list, and warns about certificates that don't fit at the time `now`.
     ///
     /// # Errors
     /// [`ConfigErrors`] with everything that is wrong.
     pub fn load(file: &Path, now: UnixTime) -> Result<Loaded<Self>, ConfigErrors> {
         let mut loaded = config::load(file, read::config)?;
         let found = warning::about_certificates(&loaded, now);
+        loaded.warnings.extend(found);
+        let found = allow_list::check(&loaded, now)?;
         loaded.warnings.extend(found);
         Ok(loaded)
     }

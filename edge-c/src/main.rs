@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    edge_c::cli::main(std::env::args_os()).into()
+    edge_c::cli::main(std::env::args_os())
 }

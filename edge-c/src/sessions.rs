@@ -41,7 +41,7 @@ pub use self::types::{
 mod database;
 mod key_ring;
 mod memory;
-mod random;
+pub mod random;
 mod seal;
 mod snapshot;
 mod state_file;

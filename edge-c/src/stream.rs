@@ -25,6 +25,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, request};
 use hyper::body::Incoming;
 
 use crate::allow_list::LiveAllowList;
+use crate::metrics::{ListVerdict, Metrics};
 use crate::sessions::{NewSession, Sessions};
 use crate::sign_in::{EdgeConfigRequest, Granted, SignIn, services_of};
 use crate::uds::OnBehalf;
@@ -54,6 +55,8 @@ pub struct Streams {
     pub is_location_rewritten: bool,
     /// Own pseudonym in `Via`.
     pub via: HeaderValue,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// A refusal on its way to the client, and what the log says of it.

@@ -1,6 +1,7 @@
 //! From a valid configuration to a running edge-e, and back down in order. Every socket is bound before anything serves.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use common::config::section::Identity;
 use common::config::{ConfigErrors, Loaded};
 use common::limits;
 use common::runtime::admin::{self, Admin, Condition, Readiness};
-use common::runtime::drain::Drain;
+use common::runtime::drain::{Drain, Signal};
 use common::runtime::exit::RunError;
 use common::runtime::reload::{self, FileWatch, Hangups, ReloadMetrics};
 use common::runtime::supervise::Supervisor;
@@ -70,8 +71,9 @@ impl Bound {
         let bind = |key: &str, address| {
             listen::bind(address).map_err(|e| RunError::bind(key, address, &e))
         };
-        let all = |key: &str, addresses: &[_]| addresses.iter().map(|at| bind(key, *at)).collect();
-        Ok(Self {
+        let all = |key: &str, addresses: &[SocketAddr]| {
+            addresses.iter().map(|at| bind(key, *at)).collect::<Result<Vec<_>, _>>()
+        };Ok(Self {
             public: all("public.listen", &config.public.listen)?,
             link: all("link.listen", &config.link.listen)?,
             admin: bind("admin.listen", config.admin.listen)?,
@@ -164,11 +166,11 @@ impl App {
         let drain = supervisor.drain();
         for listener in bound.link {
             let serving = Arc::clone(&self.link).serve(listener, drain.signal());
-            drop(supervisor.spawn_vital("link", ends_with_drain(serving, drain)));
+            drop(supervisor.spawn_vital("link", ends_with_drain(serving, drain.signal())));
         }
         for listener in bound.public {
             let serving = Arc::clone(&self.https).serve(listener, drain.signal());
-            drop(supervisor.spawn_vital("public", ends_with_drain(serving, drain)));
+            drop(supervisor.spawn_vital("public", ends_with_drain(serving, drain.signal())));
         }
         let readiness = Readiness::default();
         let linked = readiness.condition("link", "look at edge-c and its log: it dials this edge");
@@ -211,13 +213,7 @@ impl App {
 }
 
 /// A listener that returns because of the drain has done its work; one that returns before has not.
-async fn ends_with_drain(
-    serving: impl Future<Output = ()>,
-    drain: &Drain,
-) -> Result<(), std::convert::Infallible>
-where
-{
-    let signal = drain.signal();
+async fn ends_with_drain(serving: impl Future<Output = ()>, signal: Signal) -> Result<(), std::convert::Infallible> {
     serving.await;
     signal.over().await;
     Ok(())

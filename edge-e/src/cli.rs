@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use common::config::{ConfigErrors, Loaded};
@@ -41,7 +42,7 @@ struct ConfigFile {
         long,
         short,
         value_name = "FILE",
-        default_value = "/etc/edge/edge-e.toml"
+        default_value = "/etc/edge-e/edge-e.toml"
     )]
     config: PathBuf,
 }
@@ -63,16 +64,16 @@ struct Output {
 
 /// Does what the command line asks for.
 #[must_use]
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse(&error).into(),
     };
     match cli.command {
-        Command::Run(file) => run(&file),
-        Command::Check(checked) => check(&checked),
-        Command::Doctor(checked) => doctor(&checked),
-        Command::Version(output) => version(output),
+        Command::Run(file) => run(&file).into(),
+        Command::Check(checked) => check(&checked).into(),
+        Command::Doctor(checked) => doctor(&checked).into(),
+        Command::Version(output) => version(output).into(),
     }
 }
 

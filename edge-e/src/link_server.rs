@@ -9,6 +9,7 @@ use common::link::greeting::{Answer, Hello, PROTOCOL, Purpose};
 use common::net::Domain;
 use common::runtime::drain::Signal;
 use common::runtime::{clock, control, greeting, listen};
+use common::telemetry::{HandshakeOutcome, LinkRefusal};
 use common::tls::identity;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -19,6 +20,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::Instrument as _;
 
 use crate::cores::{self, Core, Cores};
+use crate::metrics::{Listener, Metrics};
 
 /// The product's version, as both edges state it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -51,6 +53,8 @@ pub struct LinkServer {
     pub cores: Arc<Cores>,
     /// Certificates and names; replaced by a reload.
     pub settings: ArcSwap<Settings>,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 type Stream = TlsStream<TcpStream>;
@@ -104,6 +108,7 @@ impl LinkServer {
         let core = match self.admit(&hello, &names, &settings) {
             Ok(core) => core,
             Err(refused) => {
+                self.metrics.link.failures.of(refused.label).inc();
                 let answer = Answer::Refused {
                     reason: refused.reason.clone(),
                     remedy: refused.remedy,
@@ -138,9 +143,7 @@ impl LinkServer {
                 PROTOCOL.major,
                 PROTOCOL.minor
             );
-            return refuse(
-                reason,
-                "upgrade the older of the two edges: one minor version apart works",
+            return refuse(LinkRefusal::Version, reason, "upgrade the older of the two edges: one minor version apart works",
             );
         }
         let Some(name) = Domain::parse(&hello.core)
@@ -151,21 +154,16 @@ impl LinkServer {
                 "the core calls itself {:?}, its certificate names {names:?}",
                 hello.core
             );
-            return refuse(
-                reason,
-                "set `name` in edge-c's configuration to a name of its link certificate",
+            return refuse(LinkRefusal::NotAllowed, reason, "set `name` in edge-c's configuration to a name of its link certificate",
             );
         };
         if !settings.allowed_cores.contains(&name) {
             let reason = format!("{name} is not in allowed_cores");
-            return refuse(
-                reason,
-                "add the core's name to [link] allowed_cores in edge-e's configuration",
+            return refuse(LinkRefusal::NotAllowed, reason, "add the core's name to [link] allowed_cores in edge-e's configuration",
             );
         }
         self.cores.join(hello.core_id, &name).or_else(|conflict| {
-            refuse(
-                conflict.to_string(),
+            refuse(LinkRefusal::NotAllowed, conflict.to_string(),
                 "give each edge-c a core_id of its own",
             )
         })
@@ -239,6 +237,7 @@ impl LinkServer {
 
 /// Told to the core before the connection is closed.
 struct NotAdmitted {
+    label: LinkRefusal,
     reason: String,
     remedy: String,
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    edge_e::cli::main(std::env::args_os()).into()
+    edge_e::cli::main(std::env::args_os())
 }

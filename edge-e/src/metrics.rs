@@ -52,6 +52,8 @@ common::label! {
         NoLink = "no_link",
         /// No cookie.
         NoSession = "no_session",
+        /// No such verb, or one that is switched off.
+        NotFound = "not_found",
         /// Too many streams or bytes at a time.
         Overload = "overload",
         /// Too many sign-in requests of this address.

@@ -107,6 +107,7 @@ impl Problem {
     pub fn remedy(&self) -> String {
         match self {
             Self::File(error) => error.remedy(),
+            Self::Invalid { allowed, .. } if allowed.is_empty() => String::new(),
             Self::Invalid { allowed, .. } => format!("allowed: {allowed}"),
             Self::Missing { allowed } => format!("write: {allowed}"),
             Self::Syntax(_) | Self::WrongType { .. } => String::new(),
@@ -180,6 +181,10 @@ pub struct ConfigWarning {
 
 impl fmt::Display for ConfigWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}\n    {}", self.place, self.why, self.remedy)
+        write!(f, "{} {}", self.place, self.why)?;
+        if self.remedy.is_empty() {
+            return Ok(());
+        }
+        write!(f, "\n    {}", self.remedy)
     }
 }

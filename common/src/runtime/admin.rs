@@ -16,8 +16,6 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 

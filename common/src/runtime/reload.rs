@@ -157,7 +157,7 @@ async fn fingerprints(paths: Vec<PathBuf>) -> Vec<Fingerprint> {
     let count = paths.len();
     let hashed = tokio::task::spawn_blocking(move || {
         let hash = |path: &PathBuf| {
-            let bytes = pem::read_file(path, limits::PEM_FILE_BYTES_MAX).ok()?;
+            let bytes = pem::read_file(path, limits::WATCHED_FILE_BYTES_MAX).ok()?;
             let hash = digest::digest(&digest::SHA256, &bytes);
             <[u8; 32]>::try_from(hash.as_ref()).ok()
         };

@@ -1,5 +1,6 @@
 //! Metrics that both edges have, so that one dashboard fits both.
 
+use std::io;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::metrics::counter::Counter;
@@ -120,6 +121,25 @@ crate::label! {
         Other = "other",
         /// It took too long.
         TimedOut = "timed_out",
+    }
+}
+
+impl HandshakeOutcome {
+    /// The label of what rustls said.
+    pub fn of<T>(handshake: &io::Result<T>) -> Self {
+        let Err(error) = handshake else { return Self::Ok };
+        let tls = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+        match (error.kind(), tls) {
+            (io::ErrorKind::TimedOut, _) => Self::TimedOut,
+            (_, Some(rustls::Error::AlertReceived(_))) => Self::Alert,
+            (_, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)) => {
+                Self::BadCertificate
+            }
+            (_, Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol)) => Self::Incompatible,
+            (_, Some(rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. })) => Self::NotTls,
+            (_, Some(_)) => Self::Other,
+            (_, None) => Self::Closed,
+        }
     }
 }
 

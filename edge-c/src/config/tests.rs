@@ -234,3 +234,55 @@ fn zero_seconds_of_credential_cache_mean_that_every_sign_in_is_proved() {
         (5, 60)
     );
 }
+
+const EXAMPLE: &str = include_str!("../../../deploy/edge-c.example.toml");
+
+/// The example with every setting that stands there as a comment.
+fn every_setting() -> String {
+    let is_setting = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
+    let lines = EXAMPLE.lines().map(|line| match line.strip_prefix('#') {
+        Some(setting) if is_setting(setting) => setting,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_example_is_valid_as_it_is_and_with_every_setting() {
+    let as_it_is = parse(EXAMPLE).unwrap();
+    let whole = parse(&every_setting()).unwrap();
+
+    assert_eq!(
+        (as_it_is.warnings, whole.warnings.len()),
+        (Vec::new(), WARNINGS_OF_ALL)
+    );
+}
+
+#[test]
+fn the_example_explains_every_key_and_no_other() {
+    let loaded = parse(&every_setting()).unwrap();
+
+    assert_eq!(loaded.keys_present, loaded.keys_allowed);
+}
+
+#[test]
+fn defaults_in_the_example_are_the_real_ones() {
+    let smallest = parse(EXAMPLE).unwrap().config;
+    let whole = parse(&every_setting()).unwrap().config;
+
+    // Settings that are examples, not defaults, are taken over; whatever else differs is a wrong comment.
+    let mut expected = smallest.clone();
+    expected.edges[0].advertised_addresses = whole.edges[0].advertised_addresses.clone();
+    expected.edges[0].sip_route = whole.edges[0].sip_route.clone();
+    expected.link.bind_address = whole.link.bind_address;
+    expected.domains[0].voice_services_domain = whole.domains[0].voice_services_domain.clone();
+    expected.nodes = whole.nodes.clone();
+    expected.inside.bind_address = whole.inside.bind_address;
+    expected.allow_list_file = whole.allow_list_file.clone();
+    expected.admin.names = whole.admin.names.clone();
+    expected.worker_threads = whole.worker_threads;
+    assert_eq!(whole, expected);
+}
+
+/// The template of single sign-on, which is off.
+const WARNINGS_OF_ALL: usize = 1;

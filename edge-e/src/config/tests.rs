@@ -118,3 +118,53 @@ fn a_misspelt_log_level_is_refused() {
     1 error in the configuration
     "#);
 }
+
+const EXAMPLE: &str = include_str!("../../../deploy/edge-e.example.toml");
+
+/// The example with every setting that stands there as a comment.
+fn every_setting() -> String {
+    let is_setting = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
+    let lines = EXAMPLE.lines().map(|line| match line.strip_prefix('#') {
+        Some(setting) if is_setting(setting) => setting,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_example_is_valid_as_it_is_and_with_every_setting() {
+    let as_it_is = parse(EXAMPLE).unwrap();
+    let whole = parse(&every_setting()).unwrap();
+
+    assert_eq!(
+        (as_it_is.warnings, whole.warnings.len()),
+        (Vec::new(), WARNINGS_OF_ALL)
+    );
+}
+
+#[test]
+fn the_example_explains_every_key_and_no_other() {
+    let loaded = parse(&every_setting()).unwrap();
+
+    assert_eq!(loaded.keys_present, loaded.keys_allowed);
+}
+
+#[test]
+fn defaults_in_the_example_are_the_real_ones() {
+    let smallest = parse(EXAMPLE).unwrap().config;
+    let whole = parse(&every_setting()).unwrap().config;
+
+    // Settings that are examples, not defaults, are taken over; whatever else differs is a wrong comment.
+    let expected = Config {
+        advertised_addresses: whole.advertised_addresses.clone(),
+        admin: Admin {
+            names: whole.admin.names.clone(),
+            ..smallest.admin.clone()
+        },
+        worker_threads: whole.worker_threads,
+        ..smallest
+    };
+    assert_eq!(whole, expected);
+}
+
+const WARNINGS_OF_ALL: usize = 0;

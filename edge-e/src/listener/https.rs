@@ -6,19 +6,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::http::fields;
-use common::id::{CoreId, TrackingId};
+use common::id::TrackingId;
 use common::limits;
 use common::link::preface::{self, Preface};
 use common::mra::access::{Refusal, Verb};
+use common::mra::cookie;
 use common::mra::edge_path::EdgePath;
-use common::net::ClientAddr;
+use common::net::{ClientAddr, Domain};
 use common::redact::Redacted;
 use common::runtime::body::Body;
 use common::runtime::drain::Signal;
 use common::runtime::http_pool::SendError;
 use common::runtime::http_server::{self, Timeouts, Version};
 use common::runtime::progress::Counters;
+use common::runtime::request_count::Counted;
 use common::runtime::{clock, listen};
+use common::telemetry::{HandshakeOutcome, Route};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, request};
 use hyper::body::Incoming;
@@ -26,9 +29,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tracing::Instrument as _;
 
-use crate::admission::{Admission, Admitted};
+use crate::admission::{Admission, Admitted, NotAdmitted};
 use crate::cores::{Core, Cores, NoRoute};
 use crate::gate;
+use crate::metrics::{self, Listener, Metrics, Refusal as Label};
 
 /// What every connection of this listener shares.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub struct Https {
     pub admission: Arc<Admission>,
     /// Certificates, ALPN, tickets.
     pub tls: Arc<rustls::ServerConfig>,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 const TIMEOUTS: Timeouts = Timeouts {
@@ -65,7 +71,9 @@ impl Https {
                 accepted = listen::accept(&listener) => accepted,
                 () = drain.draining() => return,
             };
-            match self.admission.admit(peer.ip(), clock::now()) {
+            let admitted = self.admission.admit(peer.ip(), clock::now());
+            self.metrics.connections.of(Listener::Public, outcome(&admitted)).inc();
+            match admitted {
                 Ok(admitted) => self.spawn(stream, peer, admitted, drain.clone()),
                 Err(reason) => {
                     tracing::info!(side = "downstream", client = %peer_text(peer), %reason,
@@ -85,10 +93,13 @@ impl Https {
         let https = Arc::clone(self);
         let connection = async move {
             let _in_flight = drain.in_flight();
+            let open = https.metrics.open.of(Listener::Public).clone();
+            open.inc();
             tokio::select! {
                 () = https.connection(stream, peer, &drain) => {}
                 () = drain.over() => {}
             }
+            open.dec();
             drop(admitted);
         };
         tokio::spawn(connection.instrument(tracing::debug_span!("https")));
@@ -100,16 +111,14 @@ impl Https {
             return;
         }
         let acceptor = TlsAcceptor::from(Arc::clone(&self.tls));
-        let handshake =
-            tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
+        let accepting = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+        let handshake = accepting.await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+        let outcome = HandshakeOutcome::of(&handshake);
+        self.metrics.handshakes.of(Listener::Public, outcome).inc();
         let stream = match handshake {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
+            Ok(stream) => stream,
+            Err(error) => {
                 tracing::debug!(side = "downstream", client = %peer_text(peer), reason = %error, "TLS failed");
-                return;
-            }
-            Err(_) => {
-                tracing::debug!(side = "downstream", client = %peer_text(peer), reason = "timeout", "TLS failed");
                 return;
             }
         };
@@ -144,22 +153,22 @@ impl Https {
     }
 }
 
-/// A refusal on its way to the client, and what the log says of it.
+/// A refusal on its way to the client, and what log and metric say of it.
 struct Refused {
     refusal: Refusal,
+    label: Label,
     reason: &'static str,
     remedy: &'static str,
 }
 
 impl Refused {
-    const fn new(refusal: Refusal, reason: &'static str, remedy: &'static str) -> Self {
-        Self {
-            refusal,
-            reason,
-            remedy,
-        }
+    const fn new(refusal: Refusal, label: Label, reason: &'static str, remedy: &'static str) -> Self {
+        Self { refusal, label, reason, remedy }
     }
 }
+
+/// Nobody but the client can mend it.
+const CLIENT: &str = "none: the client is at fault";
 
 /// What the gates found out, and so where the request goes.
 enum Gated {
@@ -175,12 +184,15 @@ impl Connection {
         let version = request.version();
         let (mut head, body) = request.into_parts();
         preface::strip(&mut head.headers);
-        let result = match self.gate(&head) {
+        let counted = Counted::begin(&self.https.metrics.requests);
+        let (route, gated) = self.gate(&head);
+        let result = match gated {
             Ok(Gated::Answer(response)) => Ok(response),
             Ok(Gated::Relay(core)) => self.relay(&core, tracking, head, body).await,
             Err(refused) => Err(refused),
         };
         let mut response = result.unwrap_or_else(|refused| self.refuse(tracking, &refused));
+        counted.end(route, response.status());
         if version == http::Version::HTTP_2 {
             response.headers_mut().remove(CONNECTION);
         }
@@ -188,92 +200,72 @@ impl Connection {
     }
 
     /// Everything edge-e decides, in order: form, path, domain, then verb or session.
-    fn gate(&self, head: &request::Parts) -> Result<Gated, Refused> {
-        gate::check(&head.method, &head.uri, head.version, &head.headers).map_err(
-            |(refusal, reason)| Refused::new(refusal, reason, "none: the client is at fault"),
-        )?;
-        let path = head
-            .uri
-            .path_and_query()
-            .map_or("", http::uri::PathAndQuery::as_str);
-        let path = EdgePath::parse(path).map_err(|_| {
-            Refused::new(
-                Refusal::NotFound,
-                "not an edge path",
-                "none: the client is at fault",
-            )
-        })?;
-        let cores = &self.https.cores;
-        cores.check_domain(path.domain()).map_err(no_route)?;
+    fn gate(&self, head: &request::Parts) -> (Route, Result<Gated, Refused>) {
+        if let Err((refusal, reason)) = gate::check(&head.method, &head.uri, head.version, &head.headers) {
+            let label = match refusal {
+                Refusal::Unsupported => Label::UnsupportedMethod,
+                _ => Label::BadRequest,
+            };
+            return (Route::Other, Err(Refused::new(refusal, label, reason, CLIENT)));
+        }
+        let path = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+        let Ok(path) = EdgePath::parse(path) else {
+            let refused = Refused::new(Refusal::NotFound, Label::BadPath, "not an edge path", CLIENT);
+            return (Route::Other, Err(refused));
+        };
+        if let Err(missing) = self.https.cores.check_domain(path.domain()) {
+            return (Route::Other, Err(no_route(missing)));
+        }
         match path {
-            EdgePath::Verb {
-                domain,
-                verb: Verb::GetEdgeSso,
-                ..
-            } => {
-                only_get(&head.method)?;
-                self.limit_sign_in()?;
-                let document = cores.sso_document(&domain).map_err(no_route)?;
-                Ok(Gated::Answer(xml(document)))
+            EdgePath::Verb { domain, verb: Verb::GetEdgeSso, .. } => {
+                (Route::EdgeSso, self.edge_sso(head, &domain))
             }
-            EdgePath::Verb {
-                domain,
-                verb: Verb::GetEdgeConfig,
-                ..
-            } => {
-                only_get(&head.method)?;
-                self.limit_sign_in()?;
-                cores
-                    .route(&domain, None)
-                    .map(Gated::Relay)
-                    .map_err(no_route)
+            EdgePath::Verb { domain, verb: Verb::GetEdgeConfig, .. } => {
+                (Route::EdgeConfig, self.edge_config(head, &domain))
             }
-            EdgePath::Verb {
-                verb: Verb::Authorize | Verb::Fedlet | Verb::Sip | Verb::Xmpp,
-                ..
-            } => Err(Refused::new(
-                Refusal::NotFound,
-                "the verb is switched off",
-                "none",
-            )),
-            EdgePath::Proxied { domain, .. } => {
-                let issuer = self.session(head)?;
-                cores
-                    .route(&domain, Some(issuer))
-                    .map(Gated::Relay)
-                    .map_err(no_route)
+            EdgePath::Verb { verb: Verb::Authorize | Verb::Fedlet | Verb::Sip | Verb::Xmpp, .. } => {
+                let refused = Refused::new(Refusal::NotFound, Label::NotFound, "the verb is switched off", "none");
+                (Route::Other, Err(refused))
             }
+            EdgePath::Proxied { domain, .. } => (Route::Proxied, self.proxied(head, &domain)),
         }
     }
 
-    fn session(&self, head: &request::Parts) -> Result<CoreId, Refused> {
-        let checked = self
-            .https
-            .cores
-            .check_session(&head.headers, clock::unix_now());
-        checked.map(|checked| checked.core).map_err(|refused| {
-            Refused::new(
-                Refusal::SignInRequired,
-                refused.label(),
-                "none: the client signs in again by itself",
-            )
-        })
+    fn edge_sso(&self, head: &request::Parts, domain: &Domain) -> Result<Gated, Refused> {
+        only_get(&head.method)?;
+        self.limit_sign_in()?;
+        let document = self.https.cores.sso_document(domain).map_err(no_route)?;
+        Ok(Gated::Answer(xml(document)))
+    }
+
+    fn edge_config(&self, head: &request::Parts, domain: &Domain) -> Result<Gated, Refused> {
+        only_get(&head.method)?;
+        self.limit_sign_in()?;
+        self.https.cores.route(domain, None).map(Gated::Relay).map_err(no_route)
+    }
+
+    fn proxied(&self, head: &request::Parts, domain: &Domain) -> Result<Gated, Refused> {
+        let checked = self.https.cores.check_session(&head.headers, clock::unix_now()).map_err(|refused| {
+            let label = match refused {
+                cookie::Refused::Missing => Label::NoSession,
+                cookie::Refused::Expired => Label::Expired,
+                cookie::Refused::Revoked => Label::Revoked,
+                cookie::Refused::Malformed | cookie::Refused::UnknownKey | cookie::Refused::BadTag => {
+                    Label::UnknownSession
+                }
+            };
+            Refused::new(Refusal::SignInRequired, label, refused.label(), "none: the client signs in again by itself")
+        })?;
+        self.https.cores.route(domain, Some(checked.core)).map(Gated::Relay).map_err(no_route)
     }
 
     fn limit_sign_in(&self) -> Result<(), Refused> {
         let admission = &self.https.admission;
-        admission
-            .admit_sign_in(self.client.0.ip(), clock::now())
-            .map_err(|too_often| {
-                let refusal = Refusal::TooManySignIns {
-                    retry_after: too_often.retry_after,
-                };
-                Refused::new(
-                    refusal,
-                    "sign_in_per_address exceeded",
-                    "raise [limits] sign_in_per_address for large offices",
-                )
-            })
+        admission.admit_sign_in(self.client.0.ip(), clock::now()).map_err(|too_often| {
+            let refusal = Refusal::TooManySignIns { retry_after: too_often.retry_after };
+            let remedy = "raise [limits] sign_in_per_address for large offices";
+            Refused::new(refusal, Label::RateLimited, "sign_in_per_address exceeded", remedy)
+        })
     }
 
     async fn relay(
@@ -358,6 +350,15 @@ impl Connection {
     }
 }
 
+fn outcome(admitted: &Result<Admitted, NotAdmitted>) -> metrics::Admission {
+    match admitted {
+        Ok(_) => metrics::Admission::Admitted,
+        Err(NotAdmitted::AddressFull) => metrics::Admission::OverAddress,
+        Err(NotAdmitted::Full) => metrics::Admission::OverTotal,
+        Err(NotAdmitted::TooOften) => metrics::Admission::OverRate,
+    }
+}
+
 /// Makes the head of the request on the link: origin-form target, one Host, one Cookie, the preface.
 fn prepare(head: &mut request::Parts, preface: Preface) {
     if let Some(host) = head
@@ -392,6 +393,7 @@ fn no_route(no_route: NoRoute) -> Refused {
     match no_route {
         NoRoute::DomainUnknown => Refused::new(
             Refusal::DomainUnknown,
+            Label::UnknownDomain,
             "no core serves the domain",
             "add a [[domain]] to edge-c if it is yours",
         ),

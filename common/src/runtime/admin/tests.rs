@@ -1,6 +1,7 @@
 //! The admin listener through real HTTP on loopback.
 
-use std::net::Ipv4Addr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
 
 use prometheus_client::metrics::counter::Counter;
@@ -16,7 +17,7 @@ struct Running {
     admin: Admin,
 }
 
-async fn running() -> Running {
+fn running() -> Running {
     let drain = Drain::new();
     let mut registry = Registry::default();
     let hits = Counter::<u64>::default();
@@ -74,7 +75,7 @@ fn body(answer: &str) -> serde_json::Value {
 
 #[tokio::test]
 async fn live_metrics_and_status_answer() {
-    let running = running().await;
+    let running = running();
 
     assert_eq!(running.ask("GET", "/live").await.0, 200);
     assert_eq!(running.ask("HEAD", "/live").await.0, 200);
@@ -88,7 +89,7 @@ async fn live_metrics_and_status_answer() {
 
 #[tokio::test]
 async fn readiness_says_which_condition_is_not_met_and_what_to_do() {
-    let running = running().await;
+    let running = running();
     let link = running.admin.readiness.condition("link", "start edge-c");
     running.admin.readiness.condition("certificates", "-").met();
 
@@ -110,7 +111,7 @@ async fn readiness_says_which_condition_is_not_met_and_what_to_do() {
 
 #[tokio::test]
 async fn a_drain_that_was_asked_for_starts_and_ends_readiness() {
-    let running = running().await;
+    let running = running();
     let guard = running.admin.drain.signal().in_flight();
 
     let (status, text) = running.ask("POST", "/drain").await;
@@ -134,7 +135,7 @@ async fn a_drain_that_was_asked_for_starts_and_ends_readiness() {
 
 #[tokio::test]
 async fn the_log_filter_is_shown_changed_and_checked() {
-    let running = running().await;
+    let running = running();
     let put = format!("PUT /log-filter HTTP/1.1\r\nHost: {}\r\n", running.address);
 
     assert!(
@@ -164,7 +165,7 @@ async fn the_log_filter_is_shown_changed_and_checked() {
 
 #[tokio::test]
 async fn the_page_shows_the_status_escaped_and_may_run_no_script() {
-    let running = running().await;
+    let running = running();
 
     let (status, text) = running.ask("GET", "/").await;
 
@@ -176,7 +177,7 @@ async fn the_page_shows_the_status_escaped_and_may_run_no_script() {
 
 #[tokio::test]
 async fn pages_of_other_sites_reach_nothing() {
-    let running = running().await;
+    let running = running();
     let with = |line: &str| format!("{line} HTTP/1.1\r\n");
 
     let rebound = with("GET /status") + "Host: evil.example:9001\r\n";
@@ -206,7 +207,7 @@ async fn pages_of_other_sites_reach_nothing() {
 
 #[tokio::test]
 async fn what_is_not_there_says_what_is() {
-    let running = running().await;
+    let running = running();
 
     let (status, text) = running.ask("GET", "/nowhere").await;
     assert_eq!(status, 404);
@@ -224,7 +225,7 @@ async fn what_is_not_there_says_what_is() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_never_sends_its_request_is_closed() {
-    let running = running().await;
+    let running = running();
     let mut socket = TcpStream::connect(running.address).await.unwrap();
     socket
         .write_all(b"GET /live HTTP/1.1\r\nHost:")
