@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::limits;
 use common::net::{Domain, Host, HostPort};
+use common::redact::Redacted;
 use common::session::UserName;
 use tokio::time::Instant;
 
@@ -160,6 +161,7 @@ impl HomeClusters {
         let answer = self.uds.cluster_user(node, query, Some(on_behalf)).await;
         self.discovery.observe(&answer, node);
         let (UserQuery::Email(asked) | UserQuery::UserName(asked)) = query;
+        let asked = *asked.reveal();
         Ok(match answer? {
             ClusterUser::Found(found) => Some((found, asked)),
             ClusterUser::Unknown => None,
@@ -179,7 +181,7 @@ impl HomeClusters {
             host: found.home,
             port: found.port.unwrap_or(asked_node.port),
         };
-        let id = found.user_id.as_deref().unwrap_or(asked);
+        let id = found.user_id.as_ref().map_or(asked, |id| id.reveal());
         // An id that can't be one is as good as no user.
         let user = UserName::parse(id).map_err(|_| HomeError::Unknown)?;
         let mut nodes = vec![node.host.clone()];
@@ -242,7 +244,6 @@ impl HomeClusters {
 }
 
 /// What a sign-in name may mean, in rank order: organisations differ in whether the user id is a name or an address.
-#[derive(Debug, PartialEq, Eq)]
 struct Queries<'a> {
     login: &'a str,
     /// The mail address, whether written or made of name and domain.
@@ -269,15 +270,16 @@ impl<'a> Queries<'a> {
     }
 
     const fn first(&self) -> UserQuery<'_> {
-        UserQuery::UserName(self.login)
+        UserQuery::UserName(Redacted::new(self.login))
     }
 
     const fn second(&self) -> UserQuery<'_> {
-        UserQuery::Email(self.email.as_str())
+        UserQuery::Email(Redacted::new(self.email.as_str()))
     }
 
     fn third(&self) -> Option<UserQuery<'_>> {
-        self.local_part.map(UserQuery::UserName)
+        self.local_part
+            .map(|name| UserQuery::UserName(Redacted::new(name)))
     }
 }
 

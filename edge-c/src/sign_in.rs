@@ -10,8 +10,10 @@
 
 mod credentials;
 mod document;
+mod error;
 mod login_limit;
 mod proofs;
+mod prove;
 mod shared;
 
 use std::collections::BTreeSet;
@@ -20,22 +22,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::limits;
-use common::mra::access::Refusal;
 use common::mra::edge_config::{KnownService, ServiceName, SipRoute};
 use common::net::{Deployment, Domain, Host};
-use common::policy::rate_limit::{Quota, TooOften};
+use common::policy::rate_limit::Quota;
 use common::redact::Secret;
 use common::session::{DeviceName, HomeCluster, Method, UserName};
 use percent_encoding::percent_decode_str;
 use tokio::sync::{Mutex, OnceCell, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::discovery::{Discovery, Node, NodeKind, ServedDomain};
-use crate::home_cluster::{Home, HomeClusters, HomeError};
-use crate::uds::answer::UserRecord;
-use crate::uds::{OnBehalf, Uds, UdsError, UdsFailure};
+use crate::discovery::{Discovery, ServedDomain};
+use crate::home_cluster::HomeClusters;
+use crate::uds::{OnBehalf, Uds};
 use credentials::Credentials;
 pub use credentials::CredentialsError;
+pub use error::SignInError;
 use login_limit::{Attempt, LoginLimit};
 pub use proofs::EntropyError;
 use proofs::{Proofs, Proved, Tag};
@@ -107,71 +108,6 @@ pub struct Granted {
     pub document: String,
     /// Whether UCM wasn't asked, because it accepted the same credentials lately.
     pub is_remembered: bool,
-}
-
-/// Why a client gets no edge configuration. The client learns only the status of [`Self::refusal`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SignInError {
-    /// UCM refused the credentials.
-    #[error("the password is wrong")]
-    BadPassword,
-    /// There are no credentials that could be proved.
-    #[error(transparent)]
-    Credentials(#[from] CredentialsError),
-    /// The domain is not served.
-    #[error("the domain is not served")]
-    DomainUnknown,
-    /// The home cluster could not be found or asked.
-    #[error("the home cluster can't be asked: {0}")]
-    Home(HomeError),
-    /// Too many sign-ins are under way.
-    #[error("too many sign-ins are under way")]
-    Overloaded,
-    /// No edge can be named to the client.
-    #[error("no edge is configured")]
-    NoEdge,
-    /// The whole took too long.
-    #[error("the sign-in took too long")]
-    Timeout,
-    /// The login limit.
-    #[error(transparent)]
-    TooOften(#[from] TooOften),
-    /// No cluster knows the user.
-    #[error("the user is unknown")]
-    UserUnknown,
-}
-
-impl SignInError {
-    /// The answer to the client; a wrong password, an unknown user and missing credentials are all alike.
-    #[must_use]
-    pub fn refusal(&self) -> Refusal {
-        match self {
-            Self::BadPassword | Self::Credentials(_) | Self::UserUnknown => Refusal::SignInRequired,
-            Self::DomainUnknown => Refusal::DomainUnknown,
-            Self::Home(HomeError::Unreachable(error))
-                if error.reason == UdsFailure::AnswerTimeout =>
-            {
-                Refusal::OriginTimeout
-            }
-            Self::Home(_) | Self::NoEdge => Refusal::OriginUnreachable,
-            Self::Overloaded => Refusal::Overloaded {
-                retry_after: RETRY_AFTER,
-            },
-            Self::Timeout => Refusal::OriginTimeout,
-            Self::TooOften(limit) => Refusal::TooManySignIns {
-                retry_after: limit.retry_after,
-            },
-        }
-    }
-}
-
-impl From<HomeError> for SignInError {
-    fn from(error: HomeError) -> Self {
-        match error {
-            HomeError::Unknown => Self::UserUnknown,
-            HomeError::Nodes(_) | HomeError::Unreachable(_) => Self::Home(error),
-        }
-    }
 }
 
 /// The one proof of credentials that several requests wait for.
@@ -277,133 +213,6 @@ impl SignIn {
         })
     }
 
-    /// Proves credentials, or waits for another request that proves the same.
-    async fn share_proof(
-        &self,
-        domain: &ServedDomain,
-        credentials: &Credentials,
-        request: &EdgeConfigRequest,
-    ) -> Result<Arc<Proved>, SignInError> {
-        let tag = self.proofs.tag(&credentials.login, credentials);
-        let flight = self
-            .flights
-            .join((domain.name.clone(), tag))
-            .ok_or(SignInError::Overloaded)?;
-        // Whoever waits takes over when the one who proves goes away.
-        flight
-            .get_or_init(|| self.prove(domain, credentials, request))
-            .await
-            .clone()
-    }
-
-    async fn prove(
-        &self,
-        domain: &ServedDomain,
-        credentials: &Credentials,
-        request: &EdgeConfigRequest,
-    ) -> Result<Arc<Proved>, SignInError> {
-        let attempt = Attempt::new(&domain.name, &credentials.login, &request.on_behalf);
-        let gate = self
-            .gates
-            .join(attempt.clone())
-            .ok_or(SignInError::Overloaded)?;
-        let turn = gate.lock().await;
-        let counted = self.limit.admit(attempt, request.device.clone())?;
-        let outcome = self.ask_home(domain, credentials, &request.on_behalf).await;
-        if let Ok(proved) = &outcome {
-            self.proofs.accept(&domain.name, credentials, proved);
-        }
-        match &outcome {
-            Ok(_) | Err(SignInError::BadPassword | SignInError::UserUnknown) => drop(counted),
-            Err(_) => counted.excuse(),
-        }
-        // Only now may the next one look at the count.
-        drop(turn);
-        outcome
-    }
-
-    /// Finds the home and asks it; a remembered home that refuses is looked up afresh, for the user may have moved.
-    async fn ask_home(
-        &self,
-        domain: &ServedDomain,
-        credentials: &Credentials,
-        on_behalf: &OnBehalf,
-    ) -> Result<Arc<Proved>, SignInError> {
-        let login = &credentials.login;
-        let Some(home) = self.homes.remembered(domain, login) else {
-            let home = self.homes.find(domain, login, on_behalf).await?;
-            return self.ask_nodes(domain, home, credentials, on_behalf).await;
-        };
-        let node = home.node.clone();
-        let refusal = match self.ask_nodes(domain, home, credentials, on_behalf).await {
-            Err(refusal @ (SignInError::BadPassword | SignInError::UserUnknown)) => refusal,
-            done => return done,
-        };
-        self.homes.forget(domain, login);
-        let home = self.homes.find(domain, login, on_behalf).await?;
-        if home.node == node {
-            return Err(refusal);
-        }
-        self.ask_nodes(domain, home, credentials, on_behalf).await
-    }
-
-    /// Asks one node of the home cluster after the other until one says yes or no.
-    async fn ask_nodes(
-        &self,
-        domain: &ServedDomain,
-        home: Arc<Home>,
-        credentials: &Credentials,
-        on_behalf: &OnBehalf,
-    ) -> Result<Arc<Proved>, SignInError> {
-        let field = credentials.field_for(&home.user);
-        let id = home.user.as_str();
-        let mut last = None;
-        for node in self.homes.nodes_to_ask(&home) {
-            let devices = self.uds.devices(&node, id, &field, Some(on_behalf)).await;
-            self.discovery.observe(&devices, &node);
-            let Err(error) = devices else {
-                let record = self.uds.user(&node, id, &field, Some(on_behalf)).await;
-                let record = record.unwrap_or_else(|error| {
-                    // The proof stands; presence nodes of the configuration and DNS still serve.
-                    tracing::debug!(%error, "no user record");
-                    UserRecord::default()
-                });
-                self.learn(domain, &home, &record);
-                return Ok(Arc::new(Proved { home, record }));
-            };
-            match verdict(&error) {
-                Some(refusal) => return Err(refusal),
-                None => last = Some(error),
-            }
-        }
-        // A home has at least its own node, so there is an error.
-        Err(last.map_or(SignInError::UserUnknown, |error| {
-            SignInError::Home(HomeError::Unreachable(error))
-        }))
-    }
-
-    /// Remembers the nodes that the user's record names.
-    fn learn(&self, domain: &ServedDomain, home: &Home, record: &UserRecord) {
-        let presence = record.im_and_presence.iter().map(|host| Node {
-            kind: NodeKind::ImPresence,
-            host: host.clone(),
-            port: None,
-            deployment: domain.deployment.clone(),
-        });
-        // UCM nodes serve files too; only another server is news.
-        let files = record
-            .profile_server
-            .iter()
-            .filter(|server| !home.nodes.contains(&server.host))
-            .map(|server| Node {
-                kind: NodeKind::Tftp,
-                host: server.host.clone(),
-                port: (!FILE_PORTS.contains(&server.port)).then_some(server.port),
-                deployment: domain.deployment.clone(),
-            });
-        self.discovery.learn(presence.chain(files));
-    }
-
     /// The nodes that may get the user's credential: home cluster, presence and voicemail.
     fn own_nodes(&self, domain: &ServedDomain, proved: &Proved) -> Vec<Host> {
         let unity = self.discovery.unity_nodes(&domain.deployment);
@@ -450,26 +259,6 @@ pub fn services_of(query: Option<&str>) -> Vec<ServiceName> {
     services
 }
 
-/// What a failed proof says of the user, or nothing if another node has to be asked.
-fn verdict(error: &UdsError) -> Option<SignInError> {
-    use http::StatusCode;
-    match error.reason {
-        UdsFailure::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-            Some(SignInError::BadPassword)
-        }
-        UdsFailure::Status(StatusCode::NOT_FOUND) | UdsFailure::Request => {
-            Some(SignInError::UserUnknown)
-        }
-        UdsFailure::Answer(_)
-        | UdsFailure::AnswerTimeout
-        | UdsFailure::Dial(_)
-        | UdsFailure::Dns(_)
-        | UdsFailure::Http(_)
-        | UdsFailure::Status(_)
-        | UdsFailure::TooLong => None,
-    }
-}
-
 fn log(request: &EdgeConfigRequest, granted: &Result<Granted, SignInError>) {
     let tracking = request.on_behalf.tracking;
     let domain = &request.domain;
@@ -490,11 +279,6 @@ fn log(request: &EdgeConfigRequest, granted: &Result<Granted, SignInError>) {
         }
     }
 }
-
-/// Ports of files over HTTP on UCM and TFTP nodes.
-const FILE_PORTS: [u16; 3] = [6970, 6971, 6972];
-/// When a refused sign-in may come again: flights end within seconds.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests;

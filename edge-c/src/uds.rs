@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod dial;
 mod pool;
+mod request;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,11 +16,9 @@ use common::id::TrackingId;
 use common::limits;
 use common::mra::access::Side;
 use common::net::{ClientAddr, Host, HostPort};
-use common::redact::Secret;
-use http::header::{ACCEPT, AUTHORIZATION, HOST, USER_AGENT, VIA};
-use http::{HeaderValue, Method, Request, StatusCode};
+use common::redact::{Redacted, Secret};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -28,6 +27,7 @@ use crate::discovery::dns::{Dns, DnsError};
 use answer::{AnswerError, ClusterUser, UserRecord};
 use dial::DialError;
 use pool::{Connection, Pool};
+use request::{Call, encode, request, user_target};
 
 /// How long each step of one exchange may take.
 #[derive(Clone, Copy, Debug)]
@@ -63,9 +63,9 @@ pub struct OnBehalf {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UserQuery<'a> {
     /// By mail address.
-    Email(&'a str),
+    Email(Redacted<&'a str>),
     /// By user id.
-    UserName(&'a str),
+    UserName(Redacted<&'a str>),
 }
 
 /// Which step of an exchange with a node failed, and on whose side.
@@ -226,7 +226,7 @@ impl Uds {
             UserQuery::Email(address) => ("email", address),
             UserQuery::UserName(name) => ("username", name),
         };
-        let target = format!("/cucm-uds/clusterUser?{key}={}", encode(value));
+        let target = format!("/cucm-uds/clusterUser?{key}={}", encode(value.reveal()));
         let call = Call {
             authorization: None,
             on_behalf,
@@ -359,68 +359,6 @@ impl Uds {
         Ok(stream)
     }
 }
-
-/// What goes along with a request.
-#[derive(Clone, Copy, Debug)]
-struct Call<'a> {
-    authorization: Option<&'a Secret<String>>,
-    on_behalf: Option<&'a OnBehalf>,
-}
-
-impl Call<'_> {
-    const ANONYMOUS: Self = Self {
-        authorization: None,
-        on_behalf: None,
-    };
-}
-
-fn request(
-    node: &HostPort,
-    target: &str,
-    call: Call<'_>,
-) -> Result<Request<Empty<Bytes>>, UdsFailure> {
-    let mut request = Request::builder()
-        .method(Method::GET)
-        .uri(target)
-        .header(HOST, node.to_string())
-        .header(ACCEPT, "application/xml, text/xml")
-        .header(USER_AGENT, "edge-c");
-    if let Some(on_behalf) = call.on_behalf {
-        request = request
-            .header(VIA, "1.1 edge-c")
-            .header("x-forwarded-for", on_behalf.client.0.ip().to_string())
-            .header("x-tracking-id", on_behalf.tracking.to_string());
-    }
-    if let Some(authorization) = call.authorization {
-        let mut value =
-            HeaderValue::from_str(authorization.reveal()).map_err(|_| UdsFailure::Request)?;
-        value.set_sensitive(true);
-        request = request.header(AUTHORIZATION, value);
-    }
-    request.body(Empty::new()).map_err(|_| UdsFailure::Request)
-}
-
-fn user_target(node: &HostPort, user_id: &str, below: &str) -> Result<String, UdsError> {
-    // As a path segment these would climb; no user has such an id.
-    if matches!(user_id, "" | "." | "..") {
-        return Err(UdsError {
-            node: node.clone(),
-            reason: UdsFailure::Request,
-        });
-    }
-    Ok(format!("/cucm-uds/user/{}{below}", encode(user_id)))
-}
-
-fn encode(text: &str) -> percent_encoding::PercentEncode<'_> {
-    utf8_percent_encode(text, RESERVED)
-}
-
-/// Everything but the unreserved characters of RFC 3986 section 2.3.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 #[cfg(test)]
 mod tests;

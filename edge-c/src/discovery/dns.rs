@@ -17,6 +17,7 @@ use hickory_proto::rr::{Name, RData};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
+    ServerOrderingStrategy,
 };
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -160,6 +161,7 @@ fn build(config: &DnsConfig) -> Result<TokioResolver, NetError> {
     let options = builder.options_mut();
     options.timeout = config.timeout;
     options.attempts = 2;
+    options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
     options.use_hosts_file = ResolveHosts::Never;
     options.ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
     options.positive_max_ttl = Some(limits::DNS_POSITIVE_TTL_MAX);

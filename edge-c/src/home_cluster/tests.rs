@@ -192,8 +192,14 @@ fn a_name_stands_for_an_address_and_an_address_for_a_name() {
 
     assert_eq!(name.email, "alice@example.com");
     assert_eq!(name.third(), None);
-    assert_eq!(own.second(), UserQuery::Email("alice@EXAMPLE.com"));
-    assert_eq!(own.third(), Some(UserQuery::UserName("alice")));
+    assert_eq!(
+        own.second(),
+        UserQuery::Email(Redacted::new("alice@EXAMPLE.com"))
+    );
+    assert_eq!(
+        own.third(),
+        Some(UserQuery::UserName(Redacted::new("alice")))
+    );
     assert_eq!(other.third(), None);
     assert_eq!(bare.third(), None);
 }

@@ -1,9 +1,11 @@
 use std::num::NonZeroU32;
 
+use common::mra::access::Refusal;
 use common::mra::edge_config::{EdgeConfig, ServiceAnswer, TlsServer};
 use http::StatusCode;
 
 use super::*;
+use crate::discovery::{Node, NodeKind};
 use crate::testing::{Fault, Mode, World, basic, domain, on_behalf};
 
 const CLUSTERS: &[&[&str]] = &[

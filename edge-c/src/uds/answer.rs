@@ -3,6 +3,7 @@
 use common::limits;
 use common::mra::xml::{self, Element, XmlError};
 use common::net::{Host, HostPort};
+use common::redact::Redacted;
 use http::Uri;
 use percent_encoding::percent_decode_str;
 
@@ -37,7 +38,7 @@ pub struct FoundUser {
     /// The port of the home node, where the answer names one for that host.
     pub port: Option<u16>,
     /// The user id in the letter case of UCM, where the answer has it.
-    pub user_id: Option<String>,
+    pub user_id: Option<Redacted<String>>,
 }
 
 /// The user's own record.
@@ -71,7 +72,10 @@ pub fn cluster_user(body: &[u8]) -> Result<ClusterUser, AnswerError> {
         .and_then(https_node)
         .filter(|node| node.host == home)
         .map(|node| node.port);
-    let user_id = result.attribute("uri").and_then(last_segment);
+    let user_id = result
+        .attribute("uri")
+        .and_then(last_segment)
+        .map(Redacted::new);
     Ok(ClusterUser::Found(FoundUser {
         home,
         port,
@@ -211,7 +215,7 @@ mod tests {
             Ok(ClusterUser::Found(FoundUser {
                 home: Host::parse("cucm2.example.com").unwrap(),
                 port: Some(8444),
-                user_id: Some("Alice B".to_owned()),
+                user_id: Some(Redacted::new("Alice B".to_owned())),
             }))
         );
     }
@@ -318,5 +322,14 @@ mod tests {
             servers(b"<!DOCTYPE s [<!ENTITY x 'y'>]><servers/>"),
             Err(XmlError::Doctype.into())
         );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_a_reader_panic(inner: String, name in "clusterUser|servers|devices|user|versionInformation") {
+            let body = format!("<{name}>{inner}</{name}>").into_bytes();
+
+            drop((cluster_user(&body), servers(&body), devices(&body), user(&body), version(&body)));
+        }
     }
 }

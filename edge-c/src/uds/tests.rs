@@ -14,14 +14,18 @@ async fn a_question_is_asked_with_encoded_values_and_own_fields() {
 
     let found = world
         .uds()
-        .cluster_user(&node, UserQuery::UserName("ali ce/ä"), Some(&on_behalf()))
+        .cluster_user(
+            &node,
+            UserQuery::UserName(Redacted::new("ali ce/ä")),
+            Some(&on_behalf()),
+        )
         .await
         .unwrap();
 
     let ClusterUser::Found(found) = found else {
         panic!("{found:?}");
     };
-    assert_eq!(found.user_id.as_deref(), Some("ali ce/ä"));
+    assert_eq!(found.user_id, Some(Redacted::new("ali ce/ä".to_owned())));
     assert_eq!(found.port, Some(node.port));
     let asked = &world.nodes.asked()[0];
     assert_eq!(
