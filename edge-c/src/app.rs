@@ -15,7 +15,7 @@ use common::link::greeting::Purpose;
 use common::mra::access::Realm;
 use common::mra::edge_config::SipRoute;
 use common::net::Domain;
-use common::policy::allow_list::{self, OAuth};
+use common::policy::allow_list::OAuth;
 use common::policy::rate_limit::Quota;
 use common::runtime::admin::{self, Admin, Condition, Readiness};
 use common::runtime::drain::{Drain, Signal};
@@ -95,18 +95,37 @@ struct App {
 
 impl App {
     fn new(config: &Config, metrics: Metrics) -> Result<Self, RunError> {
-        let dns_config = DnsConfig { servers: config.dns.servers.clone(), timeout: config.dns.timeout };
+        let dns_config = DnsConfig {
+            servers: config.dns.servers.clone(),
+            timeout: config.dns.timeout,
+        };
         let dns = Arc::new(Dns::new(&dns_config).map_err(unusable)?);
-        let discovery = Arc::new(Discovery::new(discovery_config(config), Arc::clone(&dns), Dice::from_entropy()));
+        let discovery = Arc::new(Discovery::new(
+            discovery_config(config),
+            Arc::clone(&dns),
+            Dice::from_entropy(),
+        ));
         let inside_tls = Arc::new(inside_tls(config).map_err(unusable)?);
         let timeouts = uds::Timeouts {
             connect: config.inside.connect_timeout,
             tls: config.inside.connect_timeout,
-            answer: config.inside.response_timeout.min(limits::UDS_ANSWER_TIMEOUT),
+            answer: config
+                .inside
+                .response_timeout
+                .min(limits::UDS_ANSWER_TIMEOUT),
         };
-        let uds = Arc::new(Uds::new(Arc::clone(&inside_tls), Arc::clone(&dns), config.inside.bind_address, timeouts));
-        let sessions = Sessions::open(session_config(config), Arc::new(SystemRandom), clock::unix_now())
-            .map_err(unusable)?;
+        let uds = Arc::new(Uds::new(
+            Arc::clone(&inside_tls),
+            Arc::clone(&dns),
+            config.inside.bind_address,
+            timeouts,
+        ));
+        let sessions = Sessions::open(
+            session_config(config),
+            Arc::new(SystemRandom),
+            clock::unix_now(),
+        )
+        .map_err(unusable)?;
         let allow_list = Arc::new(match &config.allow_list_file {
             Some(file) => LiveAllowList::load(file, OAuth::Off).map_err(unusable)?,
             None => LiveAllowList::without_file(OAuth::Off),
@@ -124,7 +143,12 @@ impl App {
             sessions: sessions.clone(),
             sign_in,
             allow_list: Arc::clone(&allow_list),
-            upstreams: Upstreams::new(upstream_config(config), inside_tls, dns, Arc::clone(&discovery)),
+            upstreams: Upstreams::new(
+                upstream_config(config),
+                inside_tls,
+                dns,
+                Arc::clone(&discovery),
+            ),
             realm: ArcSwap::from_pointee(Realm::parse(&config.sign_in.realm).map_err(unusable)?),
             is_location_rewritten: config.proxy.is_location_rewritten,
             via: HeaderValue::from_static("1.1 edge-c"),
@@ -176,18 +200,29 @@ impl App {
         let watch = FileWatch::new(watched(loaded), hangups.clone()).await;
         let app = self.clone();
         let file = loaded.file.clone();
-        let edges: Vec<Domain> = loaded.config.edges.iter().map(|edge| edge.name.clone()).collect();
+        let edges: Vec<Domain> = loaded
+            .config
+            .edges
+            .iter()
+            .map(|edge| edge.name.clone())
+            .collect();
         let apply = move || {
             let loaded = Config::load(&file, clock::unix_now()).map_err(Reload::Config)?;
             app.apply(&loaded.config, &edges)?;
             Ok::<_, Reload>(watched(&loaded))
         };
-        drop(supervisor.spawn("reload", reload::keep_current("configuration", watch, metrics.clone(), apply)));
+        drop(supervisor.spawn(
+            "reload",
+            reload::keep_current("configuration", watch, metrics.clone(), apply),
+        ));
         if let Some(path) = self.allow_list.path().map(ToOwned::to_owned) {
             let watch = FileWatch::new(vec![path.clone()], hangups).await;
             let list = Arc::clone(&self.allow_list);
             let apply = move || list.reload().map(|_| vec![path.clone()]);
-            drop(supervisor.spawn("allow_list", reload::keep_current("allow_list", watch, metrics.clone(), apply)));
+            drop(supervisor.spawn(
+                "allow_list",
+                reload::keep_current("allow_list", watch, metrics.clone(), apply),
+            ));
         }
         Ok(())
     }
@@ -200,10 +235,17 @@ impl App {
         let inside = inside_tls(config).map_err(Reload::Other)?;
         let named: Vec<&Domain> = config.edges.iter().map(|edge| &edge.name).collect();
         if !named.iter().copied().eq(edges) {
-            return Err(Reload::Other("the list of [[edge]] has changed: restart edge-c for that".to_owned()));
+            return Err(Reload::Other(
+                "the list of [[edge]] has changed: restart edge-c for that".to_owned(),
+            ));
         }
-        let policies = config.edges.iter().map(|edge| policy::for_edge(config, edge));
-        let policies = policies.collect::<Result<Vec<_>, _>>().map_err(Reload::other)?;
+        let policies = config
+            .edges
+            .iter()
+            .map(|edge| policy::for_edge(config, edge));
+        let policies = policies
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Reload::other)?;
         self.streams.domains.store(Arc::new(domains));
         self.streams.realm.store(Arc::new(realm));
         self.streams.upstreams.set_tls(Arc::new(inside));
@@ -217,21 +259,38 @@ impl App {
     fn spawn(&self, config: &Config, supervisor: &Supervisor) {
         let drain = supervisor.drain();
         for link in &self.links {
-            drop(supervisor.spawn_vital("link", until_over(Arc::clone(link).run(drain.signal()), drain.signal())));
-            drop(supervisor.spawn("live_edges", note_live(self.live_edges.clone(), Arc::clone(link))));
+            drop(supervisor.spawn_vital(
+                "link",
+                until_over(Arc::clone(link).run(drain.signal()), drain.signal()),
+            ));
+            drop(supervisor.spawn(
+                "live_edges",
+                note_live(self.live_edges.clone(), Arc::clone(link)),
+            ));
         }
         let sessions = self.sessions.clone();
         let signal = drain.signal();
-        let keeping = async move { sessions.run(clock::unix_now, async move { signal.over().await }).await };
+        let keeping = async move {
+            sessions
+                .run(clock::unix_now, async move { signal.over().await })
+                .await
+        };
         drop(supervisor.spawn_vital("sessions", until_over(keeping, drain.signal())));
         let (discovery, uds) = (Arc::clone(&self.discovery), Arc::clone(&self.uds));
         drop(supervisor.spawn_vital("discovery", async move {
             match discovery.run(uds).await {}
-            #[expect(unreachable_code, reason = "it never ends; the type of the result is still needed")]
+            #[expect(
+                unreachable_code,
+                reason = "it never ends; the type of the result is still needed"
+            )]
             Ok::<(), String>(())
         }));
         drop(supervisor.spawn("automatic_rules", follow_nodes(self.clone())));
-        tracing::debug!(domains = config.domains.len(), edges = config.edges.len(), "tasks started");
+        tracing::debug!(
+            domains = config.domains.len(),
+            edges = config.edges.len(),
+            "tasks started"
+        );
     }
 
     fn admin(
@@ -243,7 +302,10 @@ impl App {
         supervisor: &Supervisor,
     ) {
         let readiness = Readiness::default();
-        let linked = readiness.condition("link", "look at edge-e and the firewall between: edge-c dials it");
+        let linked = readiness.condition(
+            "link",
+            "look at edge-e and the firewall between: edge-c dials it",
+        );
         drop(supervisor.spawn("tidy", tidy(self.clone(), linked)));
         let app = self.clone();
         let name = config.name.to_string();
@@ -265,14 +327,31 @@ impl App {
             let (connections, requests) = link.load();
             let edge = link.edge().as_str();
             let link_metrics = &self.metrics.link;
-            link_metrics.connections.of_both(edge, LinkPurpose::Https).set(signed_number(connections));
-            link_metrics.connections.of_both(edge, LinkPurpose::Control).set(i64::from(*link.is_up().borrow()));
-            link_metrics.pool.of(PoolState::Busy).set(signed_number(requests));
-            link_metrics.pool.of(PoolState::Idle).set(signed_number(connections.saturating_sub(requests)));
+            link_metrics
+                .connections
+                .of_both(edge, LinkPurpose::Https)
+                .set(signed_number(connections));
+            link_metrics
+                .connections
+                .of_both(edge, LinkPurpose::Control)
+                .set(i64::from(*link.is_up().borrow()));
+            link_metrics
+                .pool
+                .of(PoolState::Busy)
+                .set(signed_number(requests));
+            link_metrics
+                .pool
+                .of(PoolState::Idle)
+                .set(signed_number(connections.saturating_sub(requests)));
         }
-        self.metrics.sessions.set(signed_number(self.sessions.stats().sessions));
+        self.metrics
+            .sessions
+            .set(signed_number(self.sessions.stats().sessions));
         for (node, state) in self.discovery.health().borrow().iter() {
-            self.metrics.node_up.of(&node.to_string()).set(i64::from(state.is_up()));
+            self.metrics
+                .node_up
+                .of(&node.to_string())
+                .set(i64::from(state.is_up()));
         }
     }
 
@@ -298,7 +377,10 @@ impl App {
 }
 
 /// A task that returns because of the drain has done its work.
-async fn until_over(work: impl Future<Output = ()>, signal: Signal) -> Result<(), std::convert::Infallible> {
+async fn until_over(
+    work: impl Future<Output = ()>,
+    signal: Signal,
+) -> Result<(), std::convert::Infallible> {
     work.await;
     signal.over().await;
     Ok(())
@@ -330,7 +412,11 @@ async fn follow_nodes(app: App) {
         let known = Arc::clone(&nodes.borrow_and_update());
         match app.allow_list.set_nodes(&known) {
             Ok(in_force) if in_force.is_changed => {
-                tracing::info!(nodes = known.len(), rules = in_force.automatic_rules, "automatic rules renewed");
+                tracing::info!(
+                    nodes = known.len(),
+                    rules = in_force.automatic_rules,
+                    "automatic rules renewed"
+                );
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(side = "local", reason = %error,
@@ -349,7 +435,10 @@ async fn tidy(app: App, linked: Condition) {
         if app.links.iter().any(|link| *link.is_up().borrow()) {
             linked.met();
         } else {
-            linked.unmet("no edge-e is linked", "look at edge-e and the firewall between: edge-c dials it");
+            linked.unmet(
+                "no edge-e is linked",
+                "look at edge-e and the firewall between: edge-c dials it",
+            );
         }
         if clock::elapsed(last_tidied) >= limits::TIDY_INTERVAL {
             last_tidied = clock::now();
@@ -382,7 +471,8 @@ fn watched(loaded: &Loaded<Config>) -> Vec<PathBuf> {
     let named = loaded.files.iter().map(|used| used.path.clone());
     let all = std::iter::once(loaded.file.clone()).chain(named);
     // The allow list is read by itself: a bad one must not hold back the rest, nor the other way round.
-    all.filter(|path| Some(path) != loaded.config.allow_list_file.as_ref()).collect()
+    all.filter(|path| Some(path) != loaded.config.allow_list_file.as_ref())
+        .collect()
 }
 
 fn discovery_config(config: &Config) -> discovery::Config {
@@ -423,7 +513,11 @@ fn session_config(config: &Config) -> sessions::Config {
 
 fn sign_in_config(config: &Config) -> Result<sign_in::Config, RunError> {
     let limit = config.sign_in.login_limit;
-    let edges = config.edges.iter().map(edge_peer).collect::<Result<_, _>>()?;
+    let edges = config
+        .edges
+        .iter()
+        .map(edge_peer)
+        .collect::<Result<_, _>>()?;
     Ok(sign_in::Config {
         login_limit: Quota {
             count: std::num::NonZeroU32::new(limit.count).unwrap_or(std::num::NonZeroU32::MIN),
@@ -435,7 +529,12 @@ fn sign_in_config(config: &Config) -> Result<sign_in::Config, RunError> {
 }
 
 fn edge_peer(edge: &config::Edge) -> Result<EdgePeer, RunError> {
-    let sip_route = edge.sip_route.as_deref().map(SipRoute::parse).transpose().map_err(unusable)?;
+    let sip_route = edge
+        .sip_route
+        .as_deref()
+        .map(SipRoute::parse)
+        .transpose()
+        .map_err(unusable)?;
     Ok(EdgePeer {
         name: edge.name.clone(),
         advertised_addresses: edge.advertised_addresses.clone(),
@@ -476,12 +575,22 @@ fn link_config(config: &Config, edge: &config::Edge, instance: u64) -> link_clie
 
 fn inside_tls(config: &Config) -> Result<rustls::ClientConfig, String> {
     let anchors = common::config::pem::trust_anchors(&config.inside.trust_anchors);
-    tls::inside_client(anchors.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
+    tls::inside_client(anchors.map_err(|error| error.to_string())?)
+        .map_err(|error| error.to_string())
 }
 
 fn link_tls(config: &Config) -> Result<rustls::ClientConfig, String> {
-    let identity = config.link.identity.identity.load().map_err(|error| error.to_string())?;
-    let anchors = config.link.identity.load_trust_anchors().map_err(|error| error.to_string())?;
+    let identity = config
+        .link
+        .identity
+        .identity
+        .load()
+        .map_err(|error| error.to_string())?;
+    let anchors = config
+        .link
+        .identity
+        .load_trust_anchors()
+        .map_err(|error| error.to_string())?;
     tls::link_client(identity, anchors)
 }
 

@@ -88,7 +88,9 @@ const TIMEOUTS: Timeouts = Timeouts {
 
 impl std::fmt::Debug for LinkClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LinkClient").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("LinkClient")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,7 +104,15 @@ impl LinkClient {
         sessions: Sessions,
         streams: Arc<Streams>,
     ) -> Self {
-        Self { config, tls, policy, sessions, streams, is_up: watch::Sender::new(false), https: Arc::default() }
+        Self {
+            config,
+            tls,
+            policy,
+            sessions,
+            streams,
+            is_up: watch::Sender::new(false),
+            https: Arc::default(),
+        }
     }
 
     /// Whether the control stream stands, now and whenever that changes.
@@ -120,7 +130,10 @@ impl LinkClient {
     /// HTTPS connections open, and requests on them.
     #[must_use]
     pub fn load(&self) -> (usize, usize) {
-        (self.https.open.load(Ordering::Relaxed), self.https.requests.in_flight())
+        (
+            self.https.open.load(Ordering::Relaxed),
+            self.https.requests.in_flight(),
+        )
     }
 
     /// Dials, and dials again, until the drain is over.
@@ -138,10 +151,14 @@ impl LinkClient {
                 }
                 let wait = back_off.next();
                 match result {
-                    Ok(reason) => tracing::warn!(side = "link", %reason, remedy = "none: dialling again", "link lost"),
-                    Err(error) => tracing::warn!(side = "link", reason = %format_args!("{error:#}"),
+                    Ok(reason) => {
+                        tracing::warn!(side = "link", %reason, remedy = "none: dialling again", "link lost")
+                    }
+                    Err(error) => {
+                        tracing::warn!(side = "link", reason = %format_args!("{error:#}"),
                         retry_ms = wait.as_millis(), remedy = "look at edge-e's log; compare with `edge-c doctor`",
-                        "can't link"),
+                        "can't link")
+                    }
                 }
                 tokio::time::sleep(wait).await;
             }
@@ -162,7 +179,12 @@ impl LinkClient {
         // The feed first, then the state: so nothing falls between the two.
         let (commands, mut outgoing) = mpsc::channel(limits::CONTROL_CHANNEL_MAX);
         let feed = Feed::new(self, commands);
-        machine.handle_connected(answer.instance, answer.resume, self.config.instance, clock::both());
+        machine.handle_connected(
+            answer.instance,
+            answer.resume,
+            self.config.instance,
+            clock::both(),
+        );
         self.is_up.send_replace(true);
         tracing::info!(version = answer.version, "linked");
         let driving = control::drive(machine, stream, &mut outgoing, |event| self.on_event(event));
@@ -195,7 +217,9 @@ impl LinkClient {
         let state = self.sessions.filter_state();
         let revoked = state.tombstones.chunks(limits::TOMBSTONES_PER_MESSAGE);
         let mut commands = vec![Command::filter_keys(&state.keys)];
-        commands.extend(revoked.map(|chunk| Command::Revoke { sessions: chunk.to_vec() }));
+        commands.extend(revoked.map(|chunk| Command::Revoke {
+            sessions: chunk.to_vec(),
+        }));
         commands.push(Command::Policy(self.policy.borrow().as_ref().clone()));
         commands
     }
@@ -272,18 +296,35 @@ impl LinkClient {
             }
         };
         // Requests under way are finished after the drain has begun; `over` cuts off what is left.
-        let serving = http_server::serve(stream, version, handler, Arc::default(), TIMEOUTS, drain.draining());
+        let serving = http_server::serve(
+            stream,
+            version,
+            handler,
+            Arc::default(),
+            TIMEOUTS,
+            drain.draining(),
+        );
         tokio::select! {
             ended = Box::pin(serving) => tracing::debug!(reason = %ended, "HTTPS connection ended"),
             () = drain.over() => {}
         }
     }
 
-    async fn dial(&self, purpose: Purpose, resume: Option<Resume>) -> anyhow::Result<(Stream, Welcome)> {
-        let Config { address, certificate_name, .. } = &self.config;
+    async fn dial(
+        &self,
+        purpose: Purpose,
+        resume: Option<Resume>,
+    ) -> anyhow::Result<(Stream, Welcome)> {
+        let Config {
+            address,
+            certificate_name,
+            ..
+        } = &self.config;
         let connecting = self.connect();
         let tcp = tokio::time::timeout(limits::LINK_DIAL_TIMEOUT, connecting).await;
-        let tcp = tcp.with_context(|| format!("{address} did not answer"))?.with_context(|| format!("can't reach {address}"))?;
+        let tcp = tcp
+            .with_context(|| format!("{address} did not answer"))?
+            .with_context(|| format!("can't reach {address}"))?;
         listen::configure_link(&tcp)?;
         let name = ServerName::DnsName(DnsName::try_from(certificate_name.as_str().to_owned())?);
         let handshake = TlsConnector::from(self.tls.load_full()).connect(name, tcp);
@@ -300,7 +341,9 @@ impl LinkClient {
         let port = self.config.address.port;
         let addresses: Vec<SocketAddr> = match &self.config.address.host {
             Host::Address(address) => vec![SocketAddr::new(*address, port)],
-            Host::Name(name) => tokio::net::lookup_host((name.as_str(), port)).await?.collect(),
+            Host::Name(name) => tokio::net::lookup_host((name.as_str(), port))
+                .await?
+                .collect(),
         };
         let mut last = anyhow!("the name has no address");
         for address in addresses.into_iter().take(limits::ADDRESSES_MAX) {
@@ -313,8 +356,16 @@ impl LinkClient {
     }
 
     async fn connect_to(&self, address: SocketAddr) -> std::io::Result<TcpStream> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        if let Some(source) = self.config.bind_address.filter(|source| source.is_ipv4() == address.is_ipv4()) {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        if let Some(source) = self
+            .config
+            .bind_address
+            .filter(|source| source.is_ipv4() == address.is_ipv4())
+        {
             socket.bind(SocketAddr::new(source, 0))?;
         }
         socket.connect(address).await
@@ -342,17 +393,34 @@ struct Welcome {
 
 fn check(answer: Answer) -> anyhow::Result<Welcome> {
     match answer {
-        Answer::Refused { reason, remedy, version } => {
+        Answer::Refused {
+            reason,
+            remedy,
+            version,
+        } => {
             bail!("edge-e {version} refuses the link: {reason}; {remedy}")
         }
-        Answer::Welcome { version, protocol, instance, resume, .. } => {
+        Answer::Welcome {
+            version,
+            protocol,
+            instance,
+            resume,
+            ..
+        } => {
             if !protocol.is_compatible(PROTOCOL) {
                 bail!(
                     "edge-e {version} speaks link protocol {}.{}, edge-c {VERSION} speaks {}.{}: upgrade the older",
-                    protocol.major, protocol.minor, PROTOCOL.major, PROTOCOL.minor
+                    protocol.major,
+                    protocol.minor,
+                    PROTOCOL.major,
+                    PROTOCOL.minor
                 );
             }
-            Ok(Welcome { version, instance, resume })
+            Ok(Welcome {
+                version,
+                instance,
+                resume,
+            })
         }
     }
 }
@@ -371,7 +439,12 @@ impl<'a> Feed<'a> {
         let mut policy = client.policy.clone();
         filter.keys.mark_unchanged();
         policy.mark_unchanged();
-        Self { client, commands, filter, policy }
+        Self {
+            client,
+            commands,
+            filter,
+            policy,
+        }
     }
 
     /// Runs until the control stream is gone.
@@ -419,15 +492,21 @@ impl BackOff {
         self.0 = whole.saturating_mul(2).min(limits::LINK_BACK_OFF_MAX);
         let mut random = [0_u8; 1];
         // Without randomness the waits are just not spread.
-        let share = aws_lc_rs::rand::fill(&mut random).map_or(0.0, |()| f64::from(random[0]) / 512.0);
+        let share =
+            aws_lc_rs::rand::fill(&mut random).map_or(0.0, |()| f64::from(random[0]) / 512.0);
         whole.saturating_sub(whole.mul_f64(share))
     }
 }
 
 fn alarm_skew(offset_ms: i64) {
     if Duration::from_millis(offset_ms.unsigned_abs()) > limits::CLOCK_SKEW_ALARM {
-        tracing::warn!(side = "link", offset_ms, reason = "the clocks of the two edges differ",
-            remedy = "run NTP on both machines", "clock skew");
+        tracing::warn!(
+            side = "link",
+            offset_ms,
+            reason = "the clocks of the two edges differ",
+            remedy = "run NTP on both machines",
+            "clock skew"
+        );
     }
 }
 
@@ -447,7 +526,11 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_with_its_remedy() {
-        let answer = Answer::Refused { reason: "why".into(), remedy: "what".into(), version: "1".into() };
+        let answer = Answer::Refused {
+            reason: "why".into(),
+            remedy: "what".into(),
+            version: "1".into(),
+        };
 
         let error = check(answer).err().unwrap().to_string();
 

@@ -24,17 +24,30 @@ pub fn domains(config: &Config) -> Result<DomainTable, DomainTableError> {
 /// [`TemplateError`] if a template of the configuration can't be read.
 pub fn for_edge(config: &Config, edge: &Edge) -> Result<Policy, TemplateError> {
     let domains = config.domains.iter().map(|domain| {
-        Ok(DomainPolicy { name: domain.name.clone(), sso_document: sso_document(domain, edge)? })
+        Ok(DomainPolicy {
+            name: domain.name.clone(),
+            sso_document: sso_document(domain, edge)?,
+        })
     });
-    Ok(Policy { realm: config.sign_in.realm.clone(), domains: domains.collect::<Result<_, _>>()? })
+    Ok(Policy {
+        realm: config.sign_in.realm.clone(),
+        domains: domains.collect::<Result<_, _>>()?,
+    })
 }
 
 fn sso_document(domain: &ServiceDomain, edge: &Edge) -> Result<String, TemplateError> {
     let (enabled, template) = match &domain.sso {
-        Sso::Config { template: Some(template) } => (true, SsoTemplate::parse(template)?),
+        Sso::Config {
+            template: Some(template),
+        } => (true, SsoTemplate::parse(template)?),
         Sso::Config { template: None } => (true, SsoTemplate::default()),
         Sso::Off => (false, SsoTemplate::default()),
     };
-    let answer = SsoAnswer { enabled, edge: &edge.name, port: edge.https_port.get(), domain: &domain.name };
+    let answer = SsoAnswer {
+        enabled,
+        edge: &edge.name,
+        port: edge.https_port.get(),
+        domain: &domain.name,
+    };
     Ok(template.render(&answer))
 }

@@ -165,7 +165,6 @@ impl SignIn {
         if let Err(SignInError::BadPassword | SignInError::UserUnknown) = granted {
             sleep_until(start + limits::SIGN_IN_REFUSAL_MIN).await;
         }
-        log(request, &granted);
         granted
     }
 
@@ -257,27 +256,6 @@ pub fn services_of(query: Option<&str>) -> Vec<ServiceName> {
         services.extend(KnownService::ALL.map(ServiceName::from));
     }
     services
-}
-
-fn log(request: &EdgeConfigRequest, granted: &Result<Granted, SignInError>) {
-    let tracking = request.on_behalf.tracking;
-    let domain = &request.domain;
-    match granted {
-        Ok(granted) => tracing::info!(
-            %tracking, %domain, user = %granted.user, home = %granted.home.host,
-            is_remembered = granted.is_remembered, "signed in"
-        ),
-        // How every client begins.
-        Err(error @ SignInError::Credentials(CredentialsError::Missing)) => {
-            tracing::debug!(%tracking, %domain, reason = %error, "sign-in refused");
-        }
-        Err(error @ (SignInError::Home(_) | SignInError::Overloaded | SignInError::Timeout)) => {
-            tracing::warn!(%tracking, %domain, reason = %error, "sign-in failed");
-        }
-        Err(error) => {
-            tracing::info!(%tracking, %domain, reason = %error, "sign-in refused");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -14,18 +14,22 @@ use common::mra::access::{Realm, Refusal, Verb};
 use common::mra::cookie;
 use common::mra::edge_path::EdgePath;
 use common::net::{Deployment, Domain, Origin, Scheme};
-use common::policy::allow_list::{self, AllowList, Rule, RuleSource, Verdict};
+use common::policy::allow_list::{self, DenyReason, Rule, RuleSource, Verdict};
 use common::policy::domain::DomainTable;
 use common::redact::{Redacted, Secret};
 use common::runtime::body::Body;
 use common::runtime::clock;
+use common::runtime::request_count::Counted;
 use common::session::{DeviceName, Session};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HOST, LOCATION, SET_COOKIE, USER_AGENT, VIA};
+use common::telemetry::Route;
+use http::header::{
+    AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, LOCATION, SET_COOKIE, USER_AGENT, VIA,
+};
 use http::{HeaderMap, HeaderValue, Request, Response, request};
 use hyper::body::Incoming;
 
 use crate::allow_list::LiveAllowList;
-use crate::metrics::{ListVerdict, Metrics};
+use crate::metrics::{ListVerdict, Metrics, SignInOutcome};
 use crate::sessions::{NewSession, Sessions};
 use crate::sign_in::{EdgeConfigRequest, Granted, SignIn, services_of};
 use crate::uds::OnBehalf;
@@ -68,9 +72,16 @@ struct Refused {
 
 impl Refused {
     fn new(refusal: Refusal, reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { refusal, reason: reason.into(), remedy: remedy.into() }
+        Self {
+            refusal,
+            reason: reason.into(),
+            remedy: remedy.into(),
+        }
     }
 }
+
+/// Nobody but the client can mend it.
+const CLIENT: &str = "none: the client is at fault";
 
 /// A request for an inner server, read but not judged.
 struct Arrived<'a> {
@@ -95,70 +106,149 @@ struct Authorised<'a> {
 
 impl Streams {
     /// Answers one request of the link to the edge called `edge`.
-    pub async fn answer(self: Arc<Self>, edge: Arc<Domain>, request: Request<Incoming>) -> Response<Body> {
+    pub async fn answer(
+        self: Arc<Self>,
+        edge: Arc<Domain>,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
         let (mut head, body) = request.into_parts();
         let preface = match Preface::take(&mut head.headers) {
             Ok(preface) => preface,
             Err(error) => {
                 tracing::warn!(side = "link", reason = %error, remedy = "upgrade the older of the two edges",
                     "request refused");
-                return Refusal::BadRequest.response(&self.realm.load()).map(|()| Body::empty());
+                return Refusal::BadRequest
+                    .response(&self.realm.load())
+                    .map(|()| Body::empty());
             }
         };
-        let result = Box::pin(self.route(&edge, preface, head, body)).await;
-        result.unwrap_or_else(|refused| self.refuse(preface, &refused))
+        let counted = Counted::begin(&self.metrics.requests);
+        let path = head
+            .uri
+            .path_and_query()
+            .map_or("", http::uri::PathAndQuery::as_str)
+            .to_owned();
+        let path = EdgePath::parse(&path);
+        let route = path.as_ref().map_or(Route::Other, route_label);
+        let result = match path {
+            Ok(path) => Box::pin(self.route(&edge, preface, path, head, body)).await,
+            Err(error) => Err(Refused::new(Refusal::NotFound, error.to_string(), CLIENT)),
+        };
+        let response = result.unwrap_or_else(|refused| self.refuse(preface, &refused));
+        counted.end(route, response.status());
+        response
     }
 
     async fn route(
         &self,
         edge: &Domain,
         preface: Preface,
+        path: EdgePath<'_>,
         head: request::Parts,
         body: Incoming,
     ) -> Result<Response<Body>, Refused> {
-        let path = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).to_owned();
-        let path = EdgePath::parse(&path).map_err(|error| {
-            Refused::new(Refusal::NotFound, error.to_string(), "none: the client is at fault")
-        })?;
         self.deployment(path.domain())?;
         match path {
-            EdgePath::Verb { domain, verb: Verb::GetEdgeConfig, query } => {
-                self.edge_config(edge, preface, domain, query, &head.headers).await
+            EdgePath::Verb {
+                domain,
+                verb: Verb::GetEdgeConfig,
+                query,
+            } => {
+                self.edge_config(edge, preface, domain, query, &head.headers)
+                    .await
             }
-            EdgePath::Verb { verb, .. } => {
-                Err(Refused::new(Refusal::NotFound, format!("{verb} is switched off"), "none"))
-            }
-            EdgePath::Proxied { domain, origin, target } => {
+            EdgePath::Verb { verb, .. } => Err(Refused::new(
+                Refusal::NotFound,
+                format!("{verb} is switched off"),
+                "none",
+            )),
+            EdgePath::Proxied {
+                domain,
+                origin,
+                target,
+            } => {
                 let target = Target::parse(target).map_err(|error| {
-                    Refused::new(Refusal::NotAllowed, format!("the target {error}"), "none: the client is at fault")
+                    Refused::new(Refusal::NotAllowed, format!("the target {error}"), CLIENT)
                 })?;
                 let cookies = head.headers.clone();
-                let arrived = Arrived { domain: &domain, origin: &origin, target };
+                let arrived = Arrived {
+                    domain: &domain,
+                    origin: &origin,
+                    target,
+                };
                 let identified = self.identify(arrived, &cookies)?;
-                let authorised = authorise(identified, &self.allow_list.current(), head.method.as_str())?;
+                let authorised = self.authorise(identified, head.method.as_str())?;
                 self.relay(authorised, preface, head, body).await
             }
         }
     }
 
     fn deployment(&self, domain: &Domain) -> Result<Deployment, Refused> {
-        self.domains.load().deployment(domain).cloned().ok_or_else(|| {
-            Refused::new(Refusal::DomainUnknown, format!("{domain} is not a [[domain]]"), "add it if it is yours")
-        })
+        self.domains
+            .load()
+            .deployment(domain)
+            .cloned()
+            .ok_or_else(|| {
+                Refused::new(
+                    Refusal::DomainUnknown,
+                    format!("{domain} is not a [[domain]]"),
+                    "add it if it is yours",
+                )
+            })
     }
 
-    fn identify<'a>(&self, arrived: Arrived<'a>, head: &'a HeaderMap) -> Result<Identified<'a>, Refused> {
+    fn identify<'a>(
+        &self,
+        arrived: Arrived<'a>,
+        head: &'a HeaderMap,
+    ) -> Result<Identified<'a>, Refused> {
         let now = clock::unix_now();
-        let found = cookie::candidates(head)
-            .find_map(|cookie| self.sessions.look_up(cookie, now).map(|session| (session, cookie)));
+        let found = cookie::candidates(head).find_map(|cookie| {
+            self.sessions
+                .look_up(cookie, now)
+                .map(|session| (session, cookie))
+        });
         let remedy = "none: the client signs in again by itself";
-        let (session, cookie) =
-            found.ok_or_else(|| Refused::new(Refusal::SignInRequired, "no such session", remedy))?;
+        let (session, cookie) = found
+            .ok_or_else(|| Refused::new(Refusal::SignInRequired, "no such session", remedy))?;
         if session.domain != *arrived.domain {
             let reason = "the session is of another domain";
             return Err(Refused::new(Refusal::SignInRequired, reason, remedy));
         }
-        Ok(Identified { arrived, session, cookie })
+        Ok(Identified {
+            arrived,
+            session,
+            cookie,
+        })
+    }
+
+    fn authorise<'a>(
+        &self,
+        identified: Identified<'a>,
+        method: &str,
+    ) -> Result<Authorised<'a>, Refused> {
+        let request = allow_list::Request {
+            method,
+            origin: identified.arrived.origin,
+            target: &identified.arrived.target,
+            deployment: &identified.session.deployment,
+            now: clock::unix_now(),
+        };
+        let list = self.allow_list.current();
+        let verdict = list.verdict(&request);
+        self.metrics.verdicts.of(verdict_label(&verdict)).inc();
+        let rule = match verdict {
+            Verdict::Allow(rule) => Arc::clone(rule),
+            Verdict::Deny(denial) => {
+                let remedy = format!("to allow it: {:#}", denial.needed_rule());
+                return Err(Refused::new(
+                    Refusal::NotAllowed,
+                    denial.reason.to_string(),
+                    remedy,
+                ));
+            }
+        };
+        Ok(Authorised { identified, rule })
     }
 
     async fn relay(
@@ -170,19 +260,43 @@ impl Streams {
     ) -> Result<Response<Body>, Refused> {
         let edge_host = head.headers.get(HOST).cloned();
         self.prepare(&authorised, preface, &mut head)?;
-        let Authorised { identified: Identified { arrived, session, .. }, .. } = authorised;
+        let Authorised {
+            identified: Identified {
+                arrived, session, ..
+            },
+            ..
+        } = authorised;
         let origin = arrived.origin;
-        let body = if http_body::Body::is_end_stream(&body) { Body::empty() } else { Body::stream(body) };
-        let sent = self.upstreams.send(origin, Request::from_parts(head, body)).await;
-        let mut response =
-            sent.map_err(|error| Refused::new(error.refusal(), format!("{origin}: {error}"), error.remedy()))?;
+        let body = if http_body::Body::is_end_stream(&body) {
+            Body::empty()
+        } else {
+            Body::stream(body)
+        };
+        let sent = self
+            .upstreams
+            .send(origin, Request::from_parts(head, body))
+            .await;
+        let mut response = sent.map_err(|error| {
+            Refused::new(
+                error.refusal(),
+                format!("{origin}: {error}"),
+                error.remedy(),
+            )
+        })?;
         let fields = response.headers_mut();
         fields::strip_hop_by_hop(fields);
         preface::strip(fields);
         keep_edge_cookie(fields);
         if self.is_location_rewritten && fields.contains_key(LOCATION) {
             let list = self.allow_list.current();
-            location::rewrite(fields, edge_host.as_ref(), origin, &session, &list, clock::unix_now());
+            location::rewrite(
+                fields,
+                edge_host.as_ref(),
+                origin,
+                &session,
+                &list,
+                clock::unix_now(),
+            );
         }
         Ok(response)
     }
@@ -195,7 +309,7 @@ impl Streams {
         head: &mut request::Parts,
     ) -> Result<(), Refused> {
         let arrived = &authorised.identified.arrived;
-        let bad = |_| Refused::new(Refusal::BadRequest, "the target can't be sent", "none: the client is at fault");
+        let bad = |_| Refused::new(Refusal::BadRequest, "the target can't be sent", CLIENT);
         head.uri = http::Uri::try_from(arrived.target.to_string()).map_err(bad)?;
         head.version = http::Version::HTTP_11;
         head.extensions.clear();
@@ -213,8 +327,16 @@ impl Streams {
 
     /// The client's own `Authorization` goes to discovered nodes, and elsewhere only if the rule says so; the session's
     /// credential goes to the user's own nodes; neither ever without TLS.
-    fn choose_credential(&self, authorised: &Authorised<'_>, fields: &mut HeaderMap) -> Result<(), Refused> {
-        let Identified { arrived, session, cookie } = &authorised.identified;
+    fn choose_credential(
+        &self,
+        authorised: &Authorised<'_>,
+        fields: &mut HeaderMap,
+    ) -> Result<(), Refused> {
+        let Identified {
+            arrived,
+            session,
+            cookie,
+        } = &authorised.identified;
         let is_automatic = matches!(authorised.rule.source, RuleSource::Automatic(_));
         let is_secure = arrived.origin.scheme == Scheme::Https;
         let may_forward = is_secure && (is_automatic || authorised.rule.forward_authorization);
@@ -222,11 +344,18 @@ impl Streams {
             fields.remove(AUTHORIZATION);
             return Ok(());
         }
-        if fields.contains_key(AUTHORIZATION) || !is_automatic || !session.may_send_credential_to(&arrived.origin.host) {
+        if fields.contains_key(AUTHORIZATION)
+            || !is_automatic
+            || !session.may_send_credential_to(&arrived.origin.host)
+        {
             return Ok(());
         }
         let credential = self.sessions.credential(cookie, session).map_err(|error| {
-            Refused::new(Refusal::SignInRequired, error.to_string(), "none: the client signs in again by itself")
+            Refused::new(
+                Refusal::SignInRequired,
+                error.to_string(),
+                "none: the client signs in again by itself",
+            )
         })?;
         if let Some(credential) = credential {
             let mut value = header(credential.reveal().clone())?;
@@ -252,11 +381,25 @@ impl Streams {
             services: services_of(query),
             device: device.clone(),
             edge: edge.clone(),
-            on_behalf: OnBehalf { client: preface.client, tracking: preface.tracking },
+            on_behalf: OnBehalf {
+                client: preface.client,
+                tracking: preface.tracking,
+            },
         };
-        let granted = self.sign_in.edge_config(&request).await.map_err(|error| {
-            Refused::new(error.refusal(), error.to_string(), error.remedy())
-        })?;
+        let began = clock::now();
+        let granted = self.sign_in.edge_config(&request).await;
+        let outcome = match &granted {
+            Ok(granted) if granted.is_remembered => SignInOutcome::Cached,
+            Ok(_) => SignInOutcome::Proved,
+            Err(error) => error.outcome(),
+        };
+        self.metrics.sign_ins.of(outcome).inc();
+        self.metrics
+            .sign_in_seconds
+            .of(outcome)
+            .observe(clock::elapsed(began).as_secs_f64());
+        let granted = granted
+            .map_err(|error| Refused::new(error.refusal(), error.to_string(), error.remedy()))?;
         tracing::info!(tracking_id = %preface.tracking, user = %granted.user.redacted(), home = %granted.home.host,
             method = granted.method.label(), is_remembered = granted.is_remembered, "signed in");
         self.begin_session(edge, preface, device, granted).await
@@ -281,20 +424,37 @@ impl Streams {
             credential: Some(granted.credential),
             edge_name: edge.clone(),
         };
-        let issued = self.sessions.issue(new, clock::unix_now()).await.map_err(|error| {
-            let refusal = Refusal::Overloaded { retry_after: limits::LINK_DOWN_RETRY_AFTER };
-            Refused::new(refusal, error.to_string(), "look at the session store's state_dir")
-        })?;
+        let issued = self
+            .sessions
+            .issue(new, clock::unix_now())
+            .await
+            .map_err(|error| {
+                let refusal = Refusal::Overloaded {
+                    retry_after: limits::LINK_DOWN_RETRY_AFTER,
+                };
+                Refused::new(
+                    refusal,
+                    error.to_string(),
+                    "look at the session store's state_dir",
+                )
+            })?;
         let mut response = Response::new(Body::from(granted.document));
         let fields = response.headers_mut();
-        fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/xml;charset=UTF-8"));
+        fields.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/xml;charset=UTF-8"),
+        );
         fields.insert(SET_COOKIE, issued.set_cookie);
         fields.insert(preface::TRACKING, preface::value(&preface.tracking));
         Ok(response)
     }
 
     fn refuse(&self, preface: Preface, refused: &Refused) -> Response<Body> {
-        let Refused { refusal, reason, remedy } = refused;
+        let Refused {
+            refusal,
+            reason,
+            remedy,
+        } = refused;
         let client = Redacted::new(preface.client.0.ip().to_string());
         tracing::info!(
             tracking_id = %preface.tracking, side = refusal.side().label(), reason, remedy,
@@ -302,30 +462,48 @@ impl Streams {
         );
         let mut response = refusal.response(&self.realm.load()).map(|()| Body::empty());
         // Whether the client's connection ends is edge-e's business; the link's must not.
-        if response.headers_mut().remove(http::header::CONNECTION).is_some() {
+        if response
+            .headers_mut()
+            .remove(http::header::CONNECTION)
+            .is_some()
+        {
             tracing::trace!("the link stays open");
         }
-        response.headers_mut().insert(preface::TRACKING, preface::value(&preface.tracking));
+        response
+            .headers_mut()
+            .insert(preface::TRACKING, preface::value(&preface.tracking));
         response
     }
 }
 
-fn authorise<'a>(identified: Identified<'a>, list: &AllowList, method: &str) -> Result<Authorised<'a>, Refused> {
-    let request = allow_list::Request {
-        method,
-        origin: identified.arrived.origin,
-        target: &identified.arrived.target,
-        deployment: &identified.session.deployment,
-        now: clock::unix_now(),
-    };
-    let rule = match list.verdict(&request) {
-        Verdict::Allow(rule) => Arc::clone(rule),
-        Verdict::Deny(denial) => {
-            let remedy = format!("to allow it: {:#}", denial.needed_rule());
-            return Err(Refused::new(Refusal::NotAllowed, denial.reason.to_string(), remedy));
-        }
-    };
-    Ok(Authorised { identified, rule })
+const fn route_label(path: &EdgePath<'_>) -> Route {
+    match path {
+        EdgePath::Proxied { .. } => Route::Proxied,
+        EdgePath::Verb {
+            verb: Verb::GetEdgeConfig,
+            ..
+        } => Route::EdgeConfig,
+        EdgePath::Verb {
+            verb: Verb::GetEdgeSso,
+            ..
+        } => Route::EdgeSso,
+        EdgePath::Verb { .. } => Route::Other,
+    }
+}
+
+fn verdict_label(verdict: &Verdict<'_>) -> ListVerdict {
+    match verdict {
+        Verdict::Allow(rule) => match rule.source {
+            RuleSource::Automatic(_) => ListVerdict::Automatic,
+            RuleSource::File { .. } => ListVerdict::Rule,
+        },
+        Verdict::Deny(denial) => match denial.reason {
+            DenyReason::Expired(_) => ListVerdict::RuleExpired,
+            DenyReason::Method(_) => ListVerdict::OtherMethod,
+            DenyReason::NoRuleForOrigin | DenyReason::NoRuleForPath => ListVerdict::NoRule,
+            DenyReason::OtherDeployment => ListVerdict::OtherDeployment,
+        },
+    }
 }
 
 /// An origin may not replace the edge's own cookie.
@@ -334,8 +512,12 @@ fn keep_edge_cookie(fields: &mut HeaderMap) {
     if !fields.get_all(SET_COOKIE).iter().any(is_edge_cookie) {
         return;
     }
-    let others: Vec<HeaderValue> =
-        fields.get_all(SET_COOKIE).iter().filter(|value| !is_edge_cookie(value)).cloned().collect();
+    let others: Vec<HeaderValue> = fields
+        .get_all(SET_COOKIE)
+        .iter()
+        .filter(|value| !is_edge_cookie(value))
+        .cloned()
+        .collect();
     fields.remove(SET_COOKIE);
     for value in others {
         fields.append(SET_COOKIE, value);
@@ -344,5 +526,5 @@ fn keep_edge_cookie(fields: &mut HeaderMap) {
 
 fn header(text: String) -> Result<HeaderValue, Refused> {
     HeaderValue::try_from(text)
-        .map_err(|_| Refused::new(Refusal::BadRequest, "a field can't be sent", "none: the client is at fault"))
+        .map_err(|_| Refused::new(Refusal::BadRequest, "a field can't be sent", CLIENT))
 }

@@ -72,8 +72,12 @@ impl Bound {
             listen::bind(address).map_err(|e| RunError::bind(key, address, &e))
         };
         let all = |key: &str, addresses: &[SocketAddr]| {
-            addresses.iter().map(|at| bind(key, *at)).collect::<Result<Vec<_>, _>>()
-        };Ok(Self {
+            addresses
+                .iter()
+                .map(|at| bind(key, *at))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Self {
             public: all("public.listen", &config.public.listen)?,
             link: all("link.listen", &config.link.listen)?,
             admin: bind("admin.listen", config.admin.listen)?,
@@ -213,7 +217,10 @@ impl App {
 }
 
 /// A listener that returns because of the drain has done its work; one that returns before has not.
-async fn ends_with_drain(serving: impl Future<Output = ()>, signal: Signal) -> Result<(), std::convert::Infallible> {
+async fn ends_with_drain(
+    serving: impl Future<Output = ()>,
+    signal: Signal,
+) -> Result<(), std::convert::Infallible> {
     serving.await;
     signal.over().await;
     Ok(())

@@ -97,12 +97,14 @@ impl LinkServer {
         listen::configure_link(&stream)?;
         let settings = self.settings.load_full();
         let acceptor = TlsAcceptor::from(Arc::clone(&settings.tls));
-        let handshake =
+        let accepting =
             tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream));
-        let mut stream = handshake
+        let handshake = accepting
             .await
-            .context("TLS handshake timed out")?
-            .context("TLS handshake failed")?;
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+        let outcome = HandshakeOutcome::of(&handshake);
+        self.metrics.handshakes.of(Listener::Link, outcome).inc();
+        let mut stream = handshake.context("TLS handshake failed")?;
         let names = peer_names(&stream);
         let hello: Hello = greeting::receive(&mut stream).await?;
         let core = match self.admit(&hello, &names, &settings) {
@@ -128,8 +130,9 @@ impl LinkServer {
         names: &[Domain],
         settings: &Settings,
     ) -> Result<Arc<Core>, NotAdmitted> {
-        let refuse = |reason: String, remedy: &str| {
+        let refuse = |label, reason: String, remedy: &str| {
             Err(NotAdmitted {
+                label,
                 reason,
                 remedy: remedy.to_owned(),
             })
@@ -143,7 +146,10 @@ impl LinkServer {
                 PROTOCOL.major,
                 PROTOCOL.minor
             );
-            return refuse(LinkRefusal::Version, reason, "upgrade the older of the two edges: one minor version apart works",
+            return refuse(
+                LinkRefusal::Version,
+                reason,
+                "upgrade the older of the two edges: one minor version apart works",
             );
         }
         let Some(name) = Domain::parse(&hello.core)
@@ -154,16 +160,24 @@ impl LinkServer {
                 "the core calls itself {:?}, its certificate names {names:?}",
                 hello.core
             );
-            return refuse(LinkRefusal::NotAllowed, reason, "set `name` in edge-c's configuration to a name of its link certificate",
+            return refuse(
+                LinkRefusal::NotAllowed,
+                reason,
+                "set `name` in edge-c's configuration to a name of its link certificate",
             );
         };
         if !settings.allowed_cores.contains(&name) {
             let reason = format!("{name} is not in allowed_cores");
-            return refuse(LinkRefusal::NotAllowed, reason, "add the core's name to [link] allowed_cores in edge-e's configuration",
+            return refuse(
+                LinkRefusal::NotAllowed,
+                reason,
+                "add the core's name to [link] allowed_cores in edge-e's configuration",
             );
         }
         self.cores.join(hello.core_id, &name).or_else(|conflict| {
-            refuse(LinkRefusal::NotAllowed, conflict.to_string(),
+            refuse(
+                LinkRefusal::NotAllowed,
+                conflict.to_string(),
                 "give each edge-c a core_id of its own",
             )
         })

@@ -20,14 +20,24 @@ impl<'a> Counted<'a> {
     #[must_use]
     pub fn begin(requests: &'a Requests) -> Self {
         requests.in_flight.inc();
-        Self { requests, began: clock::now(), is_ended: false }
+        Self {
+            requests,
+            began: clock::now(),
+            is_ended: false,
+        }
     }
 
     /// The head of the answer is known.
     pub fn end(mut self, route: Route, status: StatusCode) {
         self.is_ended = true;
-        self.requests.answered.of(route, Status::of(status.as_u16())).inc();
-        self.requests.seconds.of(route).observe(clock::elapsed(self.began).as_secs_f64());
+        self.requests
+            .answered
+            .of(route, Status::of(status.as_u16()))
+            .inc();
+        self.requests
+            .seconds
+            .of(route)
+            .observe(clock::elapsed(self.began).as_secs_f64());
     }
 }
 

@@ -127,16 +127,27 @@ crate::label! {
 impl HandshakeOutcome {
     /// The label of what rustls said.
     pub fn of<T>(handshake: &io::Result<T>) -> Self {
-        let Err(error) = handshake else { return Self::Ok };
-        let tls = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+        let Err(error) = handshake else {
+            return Self::Ok;
+        };
+        let tls = error
+            .get_ref()
+            .and_then(|cause| cause.downcast_ref::<rustls::Error>());
         match (error.kind(), tls) {
             (io::ErrorKind::TimedOut, _) => Self::TimedOut,
             (_, Some(rustls::Error::AlertReceived(_))) => Self::Alert,
-            (_, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)) => {
-                Self::BadCertificate
-            }
-            (_, Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol)) => Self::Incompatible,
-            (_, Some(rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. })) => Self::NotTls,
+            (
+                _,
+                Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented),
+            ) => Self::BadCertificate,
+            (
+                _,
+                Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol),
+            ) => Self::Incompatible,
+            (
+                _,
+                Some(rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. }),
+            ) => Self::NotTls,
             (_, Some(_)) => Self::Other,
             (_, None) => Self::Closed,
         }

@@ -7,6 +7,7 @@ use common::policy::rate_limit::TooOften;
 
 use super::credentials::CredentialsError;
 use crate::home_cluster::HomeError;
+use crate::metrics::SignInOutcome;
 use crate::uds::UdsFailure;
 
 /// Why a client gets no edge configuration. The client learns only the status of [`Self::refusal`].
@@ -61,6 +62,44 @@ impl SignInError {
             Self::TooOften(limit) => Refusal::TooManySignIns {
                 retry_after: limit.retry_after,
             },
+        }
+    }
+}
+
+impl SignInError {
+    /// What the operator can do.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::BadPassword | Self::UserUnknown => {
+                "none, if the user mistyped; else compare the user id with UCM and look at ILS"
+            }
+            Self::Credentials(CredentialsError::Missing) => "none: every client begins so",
+            Self::Credentials(_) => "none: the client must send Basic credentials",
+            Self::DomainUnknown => "add a [[domain]] if it is yours",
+            Self::Home(_) => {
+                "look whether the UCM nodes run and their certificates verify: `edge-c doctor`"
+            }
+            Self::Overloaded => "none: clients come again",
+            Self::NoEdge => "add an [[edge]]",
+            Self::Timeout => "look why the UCM nodes or the inside DNS are slow",
+            Self::TooOften(_) => {
+                "look which device repeats a wrong password, or raise [sign_in] login_limit"
+            }
+        }
+    }
+
+    /// The label in metrics.
+    #[must_use]
+    pub const fn outcome(&self) -> SignInOutcome {
+        match self {
+            Self::BadPassword | Self::UserUnknown => SignInOutcome::BadCredentials,
+            Self::Credentials(CredentialsError::Missing) => SignInOutcome::Challenged,
+            Self::Credentials(_) | Self::DomainUnknown => SignInOutcome::BadRequest,
+            Self::Home(_) | Self::NoEdge | Self::Overloaded | Self::Timeout => {
+                SignInOutcome::Unavailable
+            }
+            Self::TooOften(_) => SignInOutcome::RateLimited,
         }
     }
 }

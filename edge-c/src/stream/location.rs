@@ -16,9 +16,15 @@ pub(super) fn rewrite(
     list: &AllowList,
     now: UnixTime,
 ) {
-    let Some(edge_host) = edge_host.and_then(|host| host.to_str().ok()) else { return };
-    let Some(text) = fields.get(LOCATION).and_then(|value| value.to_str().ok()) else { return };
-    let Some(url) = absolute(text, origin) else { return };
+    let Some(edge_host) = edge_host.and_then(|host| host.to_str().ok()) else {
+        return;
+    };
+    let Some(text) = fields.get(LOCATION).and_then(|value| value.to_str().ok()) else {
+        return;
+    };
+    let Some(url) = absolute(text, origin) else {
+        return;
+    };
     let request = allow_list::Request {
         method: "GET",
         origin: &url.origin,
@@ -30,7 +36,8 @@ pub(super) fn rewrite(
         return;
     }
     let segment = encode_origin(&session.domain, &url.origin);
-    if let Ok(value) = HeaderValue::try_from(format!("https://{edge_host}/{segment}{}", url.target)) {
+    if let Ok(value) = HeaderValue::try_from(format!("https://{edge_host}/{segment}{}", url.target))
+    {
         fields.insert(LOCATION, value);
     }
 }
@@ -38,7 +45,11 @@ pub(super) fn rewrite(
 /// The URL that the field means: absolute as it stands, or a path on the origin that sent it.
 fn absolute(text: &str, origin: &Origin) -> Option<Url> {
     let is_path = text.starts_with('/') && !text.starts_with("//");
-    let base = if is_path { origin.to_string() } else { String::new() };
+    let base = if is_path {
+        origin.to_string()
+    } else {
+        String::new()
+    };
     Url::parse(&format!("{base}{text}")).ok()
 }
 

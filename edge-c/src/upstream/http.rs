@@ -69,7 +69,9 @@ impl UpstreamError {
     #[must_use]
     pub const fn refusal(&self) -> Refusal {
         match self {
-            Self::Busy | Self::Full => Refusal::Overloaded { retry_after: limits::LINK_DOWN_RETRY_AFTER },
+            Self::Busy | Self::Full => Refusal::Overloaded {
+                retry_after: limits::LINK_DOWN_RETRY_AFTER,
+            },
             Self::Dial(_) | Self::Http(_) | Self::Resolve(_) => Refusal::OriginUnreachable,
             Self::Timeout(_) => Refusal::OriginTimeout,
         }
@@ -111,15 +113,28 @@ struct Upstream {
 
 impl fmt::Debug for Upstreams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upstreams").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Upstreams")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
 impl Upstreams {
     /// No connection yet.
     #[must_use]
-    pub fn new(config: Config, tls: Arc<rustls::ClientConfig>, dns: Arc<Dns>, discovery: Arc<Discovery>) -> Self {
-        Self { config, tls: ArcSwap::new(tls), dns, discovery, origins: Mutex::default() }
+    pub fn new(
+        config: Config,
+        tls: Arc<rustls::ClientConfig>,
+        dns: Arc<Dns>,
+        discovery: Arc<Discovery>,
+    ) -> Self {
+        Self {
+            config,
+            tls: ArcSwap::new(tls),
+            dns,
+            discovery,
+            origins: Mutex::default(),
+        }
     }
 
     /// Verifies new connections by other trust anchors from now on.
@@ -131,21 +146,37 @@ impl Upstreams {
     ///
     /// # Errors
     /// [`UpstreamError`] if there is no answer.
-    pub async fn send(&self, origin: &Origin, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
+    pub async fn send(
+        &self,
+        origin: &Origin,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, UpstreamError> {
         let upstream = self.upstream(origin)?;
         let (head, body) = request.into_parts();
         let has_body = !http_body::Body::is_end_stream(&body);
         if has_body {
-            return self.try_send(origin, &upstream, Request::from_parts(head, body)).await.map_err(Tried::error);
+            return self
+                .try_send(origin, &upstream, Request::from_parts(head, body))
+                .await
+                .map_err(Tried::error);
         }
         // A server may close an idle connection just when a request is sent on it: a safe one is sent once more.
         let spare = head.method.is_safe().then(|| head.clone());
         let timeout = self.config.response_timeout;
-        let first = self.within(timeout, self.try_send(origin, &upstream, empty(head))).await;
+        let first = self
+            .within(timeout, self.try_send(origin, &upstream, empty(head)))
+            .await;
         match (first, spare) {
-            (Err(Tried::Broke { was_reused: true, .. }), Some(head)) => {
+            (
+                Err(Tried::Broke {
+                    was_reused: true, ..
+                }),
+                Some(head),
+            ) => {
                 upstream.pool.clear();
-                self.within(timeout, self.try_send(origin, &upstream, empty(head))).await.map_err(Tried::error)
+                self.within(timeout, self.try_send(origin, &upstream, empty(head)))
+                    .await
+                    .map_err(Tried::error)
             }
             (result, _) => result.map_err(Tried::error),
         }
@@ -158,7 +189,9 @@ impl Upstreams {
             upstream.pool.trim(self.config.idle_timeout, 0);
         }
         let idle_max = limits::UPSTREAM_FORGOTTEN_AFTER;
-        origins.retain(|_, upstream| clock::elapsed(*lock(&upstream.used)) < idle_max || upstream.pool.busy() > 0);
+        origins.retain(|_, upstream| {
+            clock::elapsed(*lock(&upstream.used)) < idle_max || upstream.pool.busy() > 0
+        });
     }
 
     async fn within(
@@ -185,21 +218,37 @@ impl Upstreams {
             };
             match lease.send(request).await {
                 Ok(response) => return Ok(stream(response, lease)),
-                Err(SendError { request: Some(unsent), .. }) if was_reused => request = *unsent,
+                Err(SendError {
+                    request: Some(unsent),
+                    ..
+                }) if was_reused => request = *unsent,
                 Err(SendError { error, .. }) => return Err(Tried::Broke { error, was_reused }),
             }
         }
     }
 
     /// A new connection; if there are as many as there may be, one that becomes free.
-    async fn fresh(&self, origin: &Origin, upstream: &Arc<Upstream>) -> Result<Lease, UpstreamError> {
+    async fn fresh(
+        &self,
+        origin: &Origin,
+        upstream: &Arc<Upstream>,
+    ) -> Result<Lease, UpstreamError> {
         let Ok(permit) = Arc::clone(&upstream.permits).try_acquire_owned() else {
-            let waited = upstream.pool.lease(self.config.connect_timeout, limits::UPSTREAM_WAITING_MAX).await;
+            let waited = upstream
+                .pool
+                .lease(self.config.connect_timeout, limits::UPSTREAM_WAITING_MAX)
+                .await;
             return waited.map_err(|_| UpstreamError::Busy);
         };
         let dialled = self.dial(origin, permit).await;
-        let node = HostPort { host: origin.host.clone(), port: origin.port.get() };
-        self.discovery.report(&node, dialled.as_ref().map(|_| ()).map_err(ToString::to_string));
+        let node = HostPort {
+            host: origin.host.clone(),
+            port: origin.port.get(),
+        };
+        self.discovery.report(
+            &node,
+            dialled.as_ref().map(|_| ()).map_err(ToString::to_string),
+        );
         dialled.map(|sender| Lease::fresh(sender, &upstream.pool))
     }
 
@@ -209,13 +258,22 @@ impl Upstreams {
         permit: OwnedSemaphorePermit,
     ) -> Result<http1::SendRequest<Body>, UpstreamError> {
         let addresses = self.dns.addresses(&origin.host).await?;
-        let Config { bind_address, connect_timeout, .. } = self.config;
-        let tcp = dial::connect(&addresses, origin.port.get(), bind_address, connect_timeout).await?;
+        let Config {
+            bind_address,
+            connect_timeout,
+            ..
+        } = self.config;
+        let tcp =
+            dial::connect(&addresses, origin.port.get(), bind_address, connect_timeout).await?;
         match origin.scheme {
             Scheme::Http => handshake(tcp, permit).await,
             Scheme::Https => {
                 let tls = self.tls.load_full();
-                handshake(dial::secure(tcp, &origin.host, tls, connect_timeout).await?, permit).await
+                handshake(
+                    dial::secure(tcp, &origin.host, tls, connect_timeout).await?,
+                    permit,
+                )
+                .await
             }
         }
     }
@@ -241,7 +299,10 @@ impl Upstreams {
 
 /// How one try went wrong.
 enum Tried {
-    Broke { error: hyper::Error, was_reused: bool },
+    Broke {
+        error: hyper::Error,
+        was_reused: bool,
+    },
     Failed(UpstreamError),
 }
 
@@ -268,7 +329,10 @@ fn empty(head: request::Parts) -> Request<Body> {
     Request::from_parts(head, Body::empty())
 }
 
-async fn handshake<T>(io: T, permit: OwnedSemaphorePermit) -> Result<http1::SendRequest<Body>, UpstreamError>
+async fn handshake<T>(
+    io: T,
+    permit: OwnedSemaphorePermit,
+) -> Result<http1::SendRequest<Body>, UpstreamError>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -286,7 +350,8 @@ where
 }
 
 fn chain(error: &hyper::Error) -> String {
-    std::error::Error::source(error).map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+    std::error::Error::source(error)
+        .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

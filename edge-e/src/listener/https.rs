@@ -72,7 +72,10 @@ impl Https {
                 () = drain.draining() => return,
             };
             let admitted = self.admission.admit(peer.ip(), clock::now());
-            self.metrics.connections.of(Listener::Public, outcome(&admitted)).inc();
+            self.metrics
+                .connections
+                .of(Listener::Public, outcome(&admitted))
+                .inc();
             match admitted {
                 Ok(admitted) => self.spawn(stream, peer, admitted, drain.clone()),
                 Err(reason) => {
@@ -111,8 +114,11 @@ impl Https {
             return;
         }
         let acceptor = TlsAcceptor::from(Arc::clone(&self.tls));
-        let accepting = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream));
-        let handshake = accepting.await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+        let accepting =
+            tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+        let handshake = accepting
+            .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
         let outcome = HandshakeOutcome::of(&handshake);
         self.metrics.handshakes.of(Listener::Public, outcome).inc();
         let stream = match handshake {
@@ -162,8 +168,18 @@ struct Refused {
 }
 
 impl Refused {
-    const fn new(refusal: Refusal, label: Label, reason: &'static str, remedy: &'static str) -> Self {
-        Self { refusal, label, reason, remedy }
+    const fn new(
+        refusal: Refusal,
+        label: Label,
+        reason: &'static str,
+        remedy: &'static str,
+    ) -> Self {
+        Self {
+            refusal,
+            label,
+            reason,
+            remedy,
+        }
     }
 }
 
@@ -201,30 +217,55 @@ impl Connection {
 
     /// Everything edge-e decides, in order: form, path, domain, then verb or session.
     fn gate(&self, head: &request::Parts) -> (Route, Result<Gated, Refused>) {
-        if let Err((refusal, reason)) = gate::check(&head.method, &head.uri, head.version, &head.headers) {
+        if let Err((refusal, reason)) =
+            gate::check(&head.method, &head.uri, head.version, &head.headers)
+        {
             let label = match refusal {
                 Refusal::Unsupported => Label::UnsupportedMethod,
                 _ => Label::BadRequest,
             };
-            return (Route::Other, Err(Refused::new(refusal, label, reason, CLIENT)));
+            return (
+                Route::Other,
+                Err(Refused::new(refusal, label, reason, CLIENT)),
+            );
         }
-        let path = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+        let path = head
+            .uri
+            .path_and_query()
+            .map_or("", http::uri::PathAndQuery::as_str);
         let Ok(path) = EdgePath::parse(path) else {
-            let refused = Refused::new(Refusal::NotFound, Label::BadPath, "not an edge path", CLIENT);
+            let refused = Refused::new(
+                Refusal::NotFound,
+                Label::BadPath,
+                "not an edge path",
+                CLIENT,
+            );
             return (Route::Other, Err(refused));
         };
         if let Err(missing) = self.https.cores.check_domain(path.domain()) {
             return (Route::Other, Err(no_route(missing)));
         }
         match path {
-            EdgePath::Verb { domain, verb: Verb::GetEdgeSso, .. } => {
-                (Route::EdgeSso, self.edge_sso(head, &domain))
-            }
-            EdgePath::Verb { domain, verb: Verb::GetEdgeConfig, .. } => {
-                (Route::EdgeConfig, self.edge_config(head, &domain))
-            }
-            EdgePath::Verb { verb: Verb::Authorize | Verb::Fedlet | Verb::Sip | Verb::Xmpp, .. } => {
-                let refused = Refused::new(Refusal::NotFound, Label::NotFound, "the verb is switched off", "none");
+            EdgePath::Verb {
+                domain,
+                verb: Verb::GetEdgeSso,
+                ..
+            } => (Route::EdgeSso, self.edge_sso(head, &domain)),
+            EdgePath::Verb {
+                domain,
+                verb: Verb::GetEdgeConfig,
+                ..
+            } => (Route::EdgeConfig, self.edge_config(head, &domain)),
+            EdgePath::Verb {
+                verb: Verb::Authorize | Verb::Fedlet | Verb::Sip | Verb::Xmpp,
+                ..
+            } => {
+                let refused = Refused::new(
+                    Refusal::NotFound,
+                    Label::NotFound,
+                    "the verb is switched off",
+                    "none",
+                );
                 (Route::Other, Err(refused))
             }
             EdgePath::Proxied { domain, .. } => (Route::Proxied, self.proxied(head, &domain)),
@@ -241,31 +282,57 @@ impl Connection {
     fn edge_config(&self, head: &request::Parts, domain: &Domain) -> Result<Gated, Refused> {
         only_get(&head.method)?;
         self.limit_sign_in()?;
-        self.https.cores.route(domain, None).map(Gated::Relay).map_err(no_route)
+        self.https
+            .cores
+            .route(domain, None)
+            .map(Gated::Relay)
+            .map_err(no_route)
     }
 
     fn proxied(&self, head: &request::Parts, domain: &Domain) -> Result<Gated, Refused> {
-        let checked = self.https.cores.check_session(&head.headers, clock::unix_now()).map_err(|refused| {
-            let label = match refused {
-                cookie::Refused::Missing => Label::NoSession,
-                cookie::Refused::Expired => Label::Expired,
-                cookie::Refused::Revoked => Label::Revoked,
-                cookie::Refused::Malformed | cookie::Refused::UnknownKey | cookie::Refused::BadTag => {
-                    Label::UnknownSession
-                }
-            };
-            Refused::new(Refusal::SignInRequired, label, refused.label(), "none: the client signs in again by itself")
-        })?;
-        self.https.cores.route(domain, Some(checked.core)).map(Gated::Relay).map_err(no_route)
+        let checked = self
+            .https
+            .cores
+            .check_session(&head.headers, clock::unix_now())
+            .map_err(|refused| {
+                let label = match refused {
+                    cookie::Refused::Missing => Label::NoSession,
+                    cookie::Refused::Expired => Label::Expired,
+                    cookie::Refused::Revoked => Label::Revoked,
+                    cookie::Refused::Malformed
+                    | cookie::Refused::UnknownKey
+                    | cookie::Refused::BadTag => Label::UnknownSession,
+                };
+                Refused::new(
+                    Refusal::SignInRequired,
+                    label,
+                    refused.label(),
+                    "none: the client signs in again by itself",
+                )
+            })?;
+        self.https
+            .cores
+            .route(domain, Some(checked.core))
+            .map(Gated::Relay)
+            .map_err(no_route)
     }
 
     fn limit_sign_in(&self) -> Result<(), Refused> {
         let admission = &self.https.admission;
-        admission.admit_sign_in(self.client.0.ip(), clock::now()).map_err(|too_often| {
-            let refusal = Refusal::TooManySignIns { retry_after: too_often.retry_after };
-            let remedy = "raise [limits] sign_in_per_address for large offices";
-            Refused::new(refusal, Label::RateLimited, "sign_in_per_address exceeded", remedy)
-        })
+        admission
+            .admit_sign_in(self.client.0.ip(), clock::now())
+            .map_err(|too_often| {
+                let refusal = Refusal::TooManySignIns {
+                    retry_after: too_often.retry_after,
+                };
+                let remedy = "raise [limits] sign_in_per_address for large offices";
+                Refused::new(
+                    refusal,
+                    Label::RateLimited,
+                    "sign_in_per_address exceeded",
+                    remedy,
+                )
+            })
     }
 
     async fn relay(
@@ -324,9 +391,11 @@ impl Connection {
     fn refuse(&self, tracking: TrackingId, refused: &Refused) -> Response<Body> {
         let Refused {
             refusal,
+            label,
             reason,
             remedy,
         } = refused;
+        self.https.metrics.refusals.of(*label).inc();
         tracing::info!(
             tracking_id = %tracking, side = refusal.side().label(), reason, remedy, status = refusal.status().as_u16(),
             client = %peer_text(self.client.0), "refused"
@@ -382,10 +451,12 @@ fn only_get(method: &Method) -> Result<(), Refused> {
     if *method == Method::GET || *method == Method::HEAD {
         return Ok(());
     }
+    let reason = "the verb is asked with another method than GET";
     Err(Refused::new(
         Refusal::NotFound,
-        "the verb is asked with another method than GET",
-        "none",
+        Label::UnsupportedMethod,
+        reason,
+        CLIENT,
     ))
 }
 
@@ -407,6 +478,7 @@ const fn link_down(reason: &'static str) -> Refused {
     };
     Refused::new(
         refusal,
+        Label::NoLink,
         reason,
         "look at edge-c and its log: it dials this edge",
     )
