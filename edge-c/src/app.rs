@@ -130,6 +130,7 @@ impl App {
             Some(file) => LiveAllowList::load(file, OAuth::Off).map_err(unusable)?,
             None => LiveAllowList::without_file(OAuth::Off),
         });
+        let upstreams = Upstreams::new(upstream_config(config), inside_tls, dns, Arc::clone(&discovery));
         let live_edges = watch::Sender::new(Arc::default());
         let sign_in = SignIn::new(
             sign_in_config(config)?,
@@ -138,22 +139,8 @@ impl App {
             live_edges.subscribe(),
         )
         .map_err(unusable)?;
-        let streams = Arc::new(Streams {
-            domains: ArcSwap::from_pointee(policy::domains(config).map_err(unusable)?),
-            sessions: sessions.clone(),
-            sign_in,
-            allow_list: Arc::clone(&allow_list),
-            upstreams: Upstreams::new(
-                upstream_config(config),
-                inside_tls,
-                dns,
-                Arc::clone(&discovery),
-            ),
-            realm: ArcSwap::from_pointee(Realm::parse(&config.sign_in.realm).map_err(unusable)?),
-            is_location_rewritten: config.proxy.is_location_rewritten,
-            via: HeaderValue::from_static("1.1 edge-c"),
-            metrics: metrics.clone(),
-        });
+        let parts = Parts { sessions: sessions.clone(), allow_list: Arc::clone(&allow_list), sign_in, upstreams };
+        let streams = Arc::new(streams(config, parts, metrics.clone())?);
         let link_tls = Arc::new(ArcSwap::from_pointee(link_tls(config).map_err(unusable)?));
         let mut app = Self {
             sessions,
@@ -271,9 +258,7 @@ impl App {
         let sessions = self.sessions.clone();
         let signal = drain.signal();
         let keeping = async move {
-            sessions
-                .run(clock::unix_now, async move { signal.over().await })
-                .await
+            sessions.run(clock::unix_now, async move { signal.over().await }).await;
         };
         drop(supervisor.spawn_vital("sessions", until_over(keeping, drain.signal())));
         let (discovery, uds) = (Arc::clone(&self.discovery), Arc::clone(&self.uds));
@@ -374,6 +359,28 @@ impl App {
             .collect();
         json!({ "name": name, "links": links, "nodes": nodes, "sessions": self.sessions.stats().sessions })
     }
+}
+
+/// What requests are answered with.
+struct Parts {
+    sessions: Sessions,
+    allow_list: Arc<LiveAllowList>,
+    sign_in: SignIn,
+    upstreams: Upstreams,
+}
+
+fn streams(config: &Config, parts: Parts, metrics: Metrics) -> Result<Streams, RunError> {
+    Ok(Streams {
+        domains: ArcSwap::from_pointee(policy::domains(config).map_err(unusable)?),
+        sessions: parts.sessions,
+        sign_in: parts.sign_in,
+        allow_list: parts.allow_list,
+        upstreams: parts.upstreams,
+        realm: ArcSwap::from_pointee(Realm::parse(&config.sign_in.realm).map_err(unusable)?),
+        is_location_rewritten: config.proxy.is_location_rewritten,
+        via: HeaderValue::from_static("1.1 edge-c"),
+        metrics,
+    })
 }
 
 /// A task that returns because of the drain has done its work.

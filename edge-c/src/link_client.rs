@@ -152,12 +152,12 @@ impl LinkClient {
                 let wait = back_off.next();
                 match result {
                     Ok(reason) => {
-                        tracing::warn!(side = "link", %reason, remedy = "none: dialling again", "link lost")
+                        tracing::warn!(side = "link", %reason, remedy = "none: dialling again", "link lost");
                     }
                     Err(error) => {
                         tracing::warn!(side = "link", reason = %format_args!("{error:#}"),
                         retry_ms = wait.as_millis(), remedy = "look at edge-e's log; compare with `edge-c doctor`",
-                        "can't link")
+                        "can't link");
                     }
                 }
                 tokio::time::sleep(wait).await;
@@ -187,7 +187,7 @@ impl LinkClient {
         );
         self.is_up.send_replace(true);
         tracing::info!(version = answer.version, "linked");
-        let driving = control::drive(machine, stream, &mut outgoing, |event| self.on_event(event));
+        let driving = control::drive(machine, stream, &mut outgoing, |event| self.on_event(&event));
         let ended = tokio::select! {
             ended = driving => ended,
             () = feed.run(drain) => control::Ended::Shutdown,
@@ -197,11 +197,11 @@ impl LinkClient {
         Ok(ended)
     }
 
-    fn on_event(&self, event: Event<Report>) -> Vec<Command> {
+    fn on_event(&self, event: &Event<Report>) -> Vec<Command> {
         match event {
             Event::PeerReset => self.whole_state(),
             Event::ClockOffset(offset_ms) => {
-                alarm_skew(offset_ms);
+                alarm_skew(*offset_ms);
                 Vec::new()
             }
             Event::Applied(Report::Draining) => {

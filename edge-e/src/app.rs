@@ -179,14 +179,13 @@ impl App {
         let readiness = Readiness::default();
         let linked = readiness.condition("link", "look at edge-c and its log: it dials this edge");
         drop(supervisor.spawn("tidy", tidy(self.clone(), linked)));
-        let status = self.clone();
         let name = config.name.to_string();
         let admin = Admin {
             product: "edge-e",
             names: config.admin.names,
             registry: Arc::new(registry),
             readiness,
-            status: Arc::new(move || status.status(&name)),
+            status: Arc::new(move || self.status(&name)),
             log,
             drain: drain.clone(),
         };

@@ -9,3 +9,5 @@
 
 mod inner_world;
 mod lab;
+mod signin;
+mod stage;

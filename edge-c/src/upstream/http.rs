@@ -185,11 +185,9 @@ impl Upstreams {
     /// Closes connections and forgets origins that were not used for a while.
     pub fn tidy(&self) {
         let mut origins = lock(&self.origins);
-        for upstream in origins.values() {
-            upstream.pool.trim(self.config.idle_timeout, 0);
-        }
         let idle_max = limits::UPSTREAM_FORGOTTEN_AFTER;
         origins.retain(|_, upstream| {
+            upstream.pool.trim(self.config.idle_timeout, 0);
             clock::elapsed(*lock(&upstream.used)) < idle_max || upstream.pool.busy() > 0
         });
     }

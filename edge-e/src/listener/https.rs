@@ -220,10 +220,8 @@ impl Connection {
         if let Err((refusal, reason)) =
             gate::check(&head.method, &head.uri, head.version, &head.headers)
         {
-            let label = match refusal {
-                Refusal::Unsupported => Label::UnsupportedMethod,
-                _ => Label::BadRequest,
-            };
+            let is_method = refusal == Refusal::Unsupported;
+            let label = if is_method { Label::UnsupportedMethod } else { Label::BadRequest };
             return (
                 Route::Other,
                 Err(Refused::new(refusal, label, reason, CLIENT)),

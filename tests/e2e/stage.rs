@@ -1,0 +1,205 @@
+//! Everything at once: three zones, BIND, nginx, the UDS simulator, and the pair between them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use certs::{Identity, Pki, Plan};
+use support::bind::Bind;
+use support::curl::{Answer, Curl};
+use support::dns::Zone;
+use support::netns::{self, Zones};
+use support::nginx::Nginx;
+use support::pair::{Pair, Size, public_sockets};
+use support::uds::Simulator;
+use support::world::World;
+use tempfile::TempDir;
+
+/// The domain of the world.
+pub(crate) const DOMAIN: &str = "example.com";
+
+/// A whole deployment. Dropped in this order: the pair before what it stands on.
+pub(crate) struct Stage {
+    pub(crate) pair: Pair,
+    pub(crate) uds: Simulator,
+    pub(crate) nginx: Nginx,
+    pub(crate) bind: Bind,
+    pub(crate) world: World,
+    pub(crate) zones: Zones,
+    dir: TempDir,
+}
+
+impl Stage {
+    /// One edge-e and one edge-c, linked.
+    pub(crate) fn start() -> Self {
+        let mut stage = Self::prepare(Size::ONE);
+        stage.pair.start().unwrap();
+        stage
+    }
+
+    /// Inner servers that run, and a pair that does not yet.
+    pub(crate) fn prepare(size: Size) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::standard(DOMAIN, |number| netns::inside(number).to_vec());
+        let pki = Pki::generate(&Plan::standard(DOMAIN)).unwrap();
+        pki.write_to(dir.path()).unwrap();
+        let zones = Zones::new().unwrap();
+        let inside = zones.inside();
+        let identity = |name: &str| Identity::read_from(&dir.path().join(name)).unwrap();
+        let servers = netns::inside(53).map(|address| SocketAddr::new(address, 53));
+        let bind = Bind::start(&inside, dir.path(), &servers, &[Zone::inside(&world)]).unwrap();
+        let (photos, ucm) = (identity("inside/photos"), identity("inside/ucm"));
+        let nginx = Nginx::start(&inside, dir.path(), &world, (&photos, &ucm)).unwrap();
+        let uds = Simulator::start(world.clone(), &ucm, &inside).unwrap();
+        let mut pair = Pair::prepare(&zones, dir.path(), &world, size);
+        let list = dir.path().join("allow-list.toml");
+        std::fs::write(&list, ALLOW_LIST).unwrap();
+        for core in &mut pair.cores {
+            core.set("allow_list", "file", list.to_string_lossy().into_owned());
+        }
+        Self {
+            pair,
+            uds,
+            nginx,
+            bind,
+            world,
+            zones,
+            dir,
+        }
+    }
+
+    /// The folder of certificates, configurations, state and logs.
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The allow list that every edge-c reads.
+    pub(crate) fn allow_list(&self) -> PathBuf {
+        self.dir.path().join("allow-list.toml")
+    }
+
+    /// A client outside that knows the first edge's name.
+    pub(crate) fn client(&self) -> Curl {
+        self.client_of(1)
+    }
+
+    /// A client outside that knows the name of edge number `number`.
+    pub(crate) fn client_of(&self, number: u8) -> Curl {
+        let [v4, _] = public_sockets(number);
+        Curl::new(&self.zones.client())
+            .trust(&self.path().join("public/ca.pem"))
+            .resolve(&edge_name(number), v4)
+    }
+
+    /// Signs `user` in through the first edge.
+    pub(crate) fn sign_in(&self, user: &str) -> SignedIn {
+        let answer = self.try_sign_in(user, &format!("{user}-secret-1"));
+        assert_eq!(answer.status, 200, "{}", self.logs());
+        SignedIn::read(&self.client(), 1, &answer)
+    }
+
+    /// What `get_edge_config` answers.
+    pub(crate) fn try_sign_in(&self, user: &str, password: &str) -> Answer {
+        let url = verb_url(
+            1,
+            "get_edge_config?service_name=_cisco-uds&service_name=_cuplogin",
+        );
+        self.client().basic(user, password).get(&url).unwrap()
+    }
+
+    /// The logs of all edges, for a failing assertion.
+    pub(crate) fn logs(&self) -> String {
+        let members = self.pair.edges.iter().chain(&self.pair.cores);
+        members
+            .map(|member| {
+                format!(
+                    "--- {}\n{}",
+                    member.name(),
+                    member.log().unwrap_or_default()
+                )
+            })
+            .collect()
+    }
+}
+
+/// A client with a session.
+pub(crate) struct SignedIn {
+    /// The client, with its cookie.
+    pub(crate) curl: Curl,
+    /// The value of the cookie.
+    pub(crate) cookie: String,
+    edge: u8,
+}
+
+impl SignedIn {
+    /// Reads the cookie out of an answer to `get_edge_config`.
+    pub(crate) fn read(client: &Curl, edge: u8, answer: &Answer) -> Self {
+        let set_cookie = answer.header("set-cookie").unwrap();
+        let cookie = set_cookie
+            .strip_prefix("X-Auth=")
+            .unwrap()
+            .split(';')
+            .next()
+            .unwrap();
+        let curl = client.clone().header("Cookie", &format!("X-Auth={cookie}"));
+        Self {
+            curl,
+            cookie: cookie.to_owned(),
+            edge,
+        }
+    }
+
+    /// GETs an inner URL the way a client does.
+    pub(crate) fn get(&self, origin: &str, target: &str) -> Answer {
+        self.curl
+            .get(&proxied_url(self.edge, origin, target))
+            .unwrap()
+    }
+}
+
+/// The name of edge number `number`.
+pub(crate) fn edge_name(number: u8) -> String {
+    format!("edge{number}.{DOMAIN}")
+}
+
+/// The URL of an edge verb.
+pub(crate) fn verb_url(edge: u8, verb: &str) -> String {
+    format!(
+        "https://{}:8443/{}/{verb}",
+        edge_name(edge),
+        STANDARD_NO_PAD.encode(DOMAIN)
+    )
+}
+
+/// The URL on the edge for `target` of `origin`, written as `https/host/port`.
+pub(crate) fn proxied_url(edge: u8, origin: &str, target: &str) -> String {
+    let segment = STANDARD_NO_PAD.encode(format!("{DOMAIN}/{origin}"));
+    format!("https://{}:8443/{segment}{target}", edge_name(edge))
+}
+
+const ALLOW_LIST: &str = r#"
+[[rule]]
+description = "contact photos"
+url = "https://photos.example.com/photos/"
+match = "prefix"
+
+[[rule]]
+description = "large files"
+url = "https://photos.example.com/large.bin"
+match = "exact"
+
+[[rule]]
+description = "problem reports"
+url = "https://photos.example.com/upload/"
+match = "prefix"
+methods = ["PUT"]
+
+[[test]]
+url = "https://photos.example.com/photos/alice.jpg"
+expected = "allow"
+
+[[test]]
+url = "https://photos.example.com/private/"
+expected = "block"
+"#;
