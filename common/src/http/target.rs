@@ -159,32 +159,38 @@ fn check_query(query: &str) -> Result<(), TargetError> {
 
 /// Step 1: every escape in its one form. Borrowed where nothing changed.
 fn canonical_escapes(path: &str) -> Result<Cow<'_, str>, TargetError> {
-    if path.bytes().all(is_plain) {
-        return Ok(Cow::Borrowed(path));
-    }
     let mut out: Option<String> = None;
-    let mut rest = path.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let (piece, consumed) = match byte {
-            b'%' => (escaped(triple(tail)?)?, 3),
-            raw => (unescaped(raw)?, 1),
+    let mut rest = path;
+    // Runs of plain characters are passed over at once.
+    while let Some(run) = rest.bytes().position(|byte| !is_plain(byte)) {
+        let (plain, special) = rest.split_at_checked(run).ok_or(TargetError::NonAscii)?;
+        let (piece, consumed) = match special.as_bytes() {
+            [b'%', tail @ ..] => (escaped(triple(tail)?)?, 3),
+            [raw, ..] => (unescaped(*raw)?, 1),
+            [] => break,
         };
-        let piece = piece.as_str();
-        let done = path.len().saturating_sub(rest.len());
-        let (source, tail) = rest.split_at_checked(consumed).ok_or(TargetError::Escape)?;
-        match &mut out {
-            Some(out) => out.push_str(piece),
-            None if piece.as_bytes() == source => {}
-            None => {
-                let mut owned = String::with_capacity(path.len());
-                owned.push_str(path.get(..done).unwrap_or_default());
-                owned.push_str(piece);
-                out = Some(owned);
-            }
+        let (source, tail) = special
+            .split_at_checked(consumed)
+            .ok_or(TargetError::Escape)?;
+        if out.is_none() && piece.as_str() != source {
+            let done = path.len().saturating_sub(rest.len());
+            let mut owned = String::with_capacity(path.len());
+            owned.push_str(path.get(..done).unwrap_or_default());
+            out = Some(owned);
+        }
+        if let Some(out) = &mut out {
+            out.push_str(plain);
+            out.push_str(piece.as_str());
         }
         rest = tail;
     }
-    Ok(out.map_or(Cow::Borrowed(path), Cow::Owned))
+    Ok(match out {
+        Some(mut out) => {
+            out.push_str(rest);
+            Cow::Owned(out)
+        }
+        None => Cow::Borrowed(path),
+    })
 }
 
 /// One character of a normalised path: itself, or `%` and two digits.
@@ -387,7 +393,25 @@ const fn is_unreserved(byte: u8) -> bool {
 }
 
 /// What stands for itself in a path: RFC 3986 section 3.3, `pchar` without escapes, and the slash.
-const fn is_plain(byte: u8) -> bool {
+fn is_plain(byte: u8) -> bool {
+    PLAIN.get(usize::from(byte)).is_some_and(|plain| *plain)
+}
+
+/// By look-up, as every character of every request goes through here.
+static PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+        {
+            table[byte as usize] = is_pchar_or_slash(byte);
+        }
+        byte += 1;
+    }
+    table
+};
+
+const fn is_pchar_or_slash(byte: u8) -> bool {
     is_unreserved(byte)
         || matches!(
             byte,

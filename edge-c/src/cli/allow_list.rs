@@ -18,7 +18,7 @@ mod question;
 mod transfer;
 
 /// Looked at if neither the command nor the configuration names a file.
-pub const DEFAULT_FILE: &str = "/etc/edge-c/allow-list.toml";
+pub const DEFAULT_FILE: &str = "/etc/edge/allow-list.toml";
 
 /// Checks the HTTP allow list, asks it questions, and moves rules from and to CSV.
 ///
@@ -30,7 +30,7 @@ pub struct AllowListArgs {
     /// Answers as JSON, for scripts.
     #[arg(long, global = true)]
     pub json: bool,
-    /// The allow list; the one of the configuration, or else /etc/edge-c/allow-list.toml.
+    /// The allow list; the one of the configuration, or else /etc/edge/allow-list.toml.
     #[arg(long, short, global = true, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// What to do.
