@@ -12,6 +12,7 @@ use toml::de::DeTable;
 pub mod certificate;
 pub mod duration;
 mod error;
+mod nearest;
 pub mod pem;
 mod reader;
 pub mod report;

@@ -239,6 +239,8 @@ impl Label for NodeKind {
 
 #[cfg(test)]
 mod tests {
+    use common::telemetry::LinkPurpose;
+    use common::time::UnixTime;
     use prometheus_client::encoding::text;
 
     use super::*;
@@ -273,6 +275,41 @@ mod tests {
     fn the_index_of_a_node_kind_is_its_place_in_the_list() {
         for (index, kind) in NodeKind::ALL.iter().enumerate() {
             assert_eq!(kind.index(), index);
+        }
+    }
+
+    /// Names in the alerts that the other edge alone has, or that are there once they count something.
+    const ELSEWHERE: &[&str] = &[
+        "edge_connections_total",
+        "edge_reloads_total",
+        "edge_task_panics_total",
+    ];
+
+    #[test]
+    fn alerts_ask_for_metrics_that_exist() {
+        let mut registry = telemetry::registry("edge-c");
+        let metrics = Metrics::register(&mut registry);
+        drop(
+            metrics
+                .link
+                .connections
+                .of_both("peer", LinkPurpose::Control),
+        );
+        drop(metrics.link.clock_skew.of("peer"));
+        metrics
+            .certificates
+            .expires("link.certificate", UnixTime(0));
+        drop(metrics.node_up.of_both("cucm1", NodeKind::Ucm));
+        let mut page = String::new();
+        text::encode(&mut page, &registry).unwrap();
+
+        let alerts = include_str!("../../deploy/prometheus-alerts.yml");
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let words = alerts.split(|c| !is_name(c));
+        let names = words.filter(|word| word.starts_with("edge_"));
+        for name in names.filter(|name| !ELSEWHERE.contains(name)) {
+            let name = name.strip_suffix("_total").unwrap_or(name);
+            assert!(page.contains(&format!("# TYPE {name} ")), "{name}");
         }
     }
 }

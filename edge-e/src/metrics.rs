@@ -120,6 +120,8 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use common::telemetry::LinkPurpose;
+    use common::time::UnixTime;
     use prometheus_client::encoding::text;
 
     use super::*;
@@ -143,5 +145,41 @@ mod tests {
         let types = page.lines().filter(|line| line.starts_with("# TYPE "));
         let helps = page.lines().filter(|line| line.starts_with("# HELP edge_"));
         assert_eq!(types.count(), helps.count());
+    }
+
+    /// Names in the alerts that the other edge alone has, or that are there once they count something.
+    const ELSEWHERE: &[&str] = &[
+        "edge_dns_lookups_total",
+        "edge_node_up",
+        "edge_sign_ins_total",
+        "edge_reloads_total",
+        "edge_task_panics_total",
+    ];
+
+    #[test]
+    fn alerts_ask_for_metrics_that_exist() {
+        let mut registry = telemetry::registry("edge-e");
+        let metrics = Metrics::register(&mut registry);
+        drop(
+            metrics
+                .link
+                .connections
+                .of_both("peer", LinkPurpose::Control),
+        );
+        drop(metrics.link.clock_skew.of("peer"));
+        metrics
+            .certificates
+            .expires("link.certificate", UnixTime(0));
+        let mut page = String::new();
+        text::encode(&mut page, &registry).unwrap();
+
+        let alerts = include_str!("../../deploy/prometheus-alerts.yml");
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let words = alerts.split(|c| !is_name(c));
+        let names = words.filter(|word| word.starts_with("edge_"));
+        for name in names.filter(|name| !ELSEWHERE.contains(name)) {
+            let name = name.strip_suffix("_total").unwrap_or(name);
+            assert!(page.contains(&format!("# TYPE {name} ")), "{name}");
+        }
     }
 }

@@ -159,3 +159,57 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 fn unix_time(seconds: i64) -> UnixTime {
     UnixTime(u64::try_from(seconds).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(names: &[&str]) -> Facts {
+        Facts {
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            addresses: vec![IpAddr::from([192, 0, 2, 1])],
+            not_before: UnixTime(1_000),
+            not_after: UnixTime(100_000_000),
+            is_for_servers: true,
+            is_for_clients: false,
+        }
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_exactly_one_label() {
+        let facts = facts(&["*.example.com", "edge.example.net"]);
+        let covers = |host: &str| facts.covers(&Host::parse(host).unwrap());
+
+        assert!(covers("edge1.example.com") && covers("Edge.Example.NET") && covers("192.0.2.1"));
+        for other in [
+            "example.com",
+            "a.b.example.com",
+            "xexample.com",
+            "192.0.2.2",
+        ] {
+            assert!(!covers(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn faults_come_and_go_with_the_time() {
+        let facts = facts(&[]);
+        let faults = |now: u64| facts.faults(Purpose::Server, UnixTime(now));
+        let warning = limits::CERTIFICATE_EXPIRY_WARNING.as_secs();
+
+        assert!(faults(999)[0].0.contains("becomes valid only in 1s"));
+        assert!(faults(1_000).is_empty());
+        assert!(faults(100_000_000 - warning).is_empty());
+        assert!(
+            faults(100_000_000 - warning + 1)[0]
+                .0
+                .contains("expires in 20 days")
+        );
+        assert!(faults(100_000_000)[0].0.contains("has expired"));
+        assert!(
+            facts.faults(Purpose::Client, UnixTime(1_000))[0]
+                .0
+                .contains("lacks clientAuth")
+        );
+    }
+}

@@ -271,7 +271,7 @@ fn defaults_in_the_example_are_the_real_ones() {
     let whole = parse(&every_setting()).unwrap().config;
 
     // Settings that are examples, not defaults, are taken over; whatever else differs is a wrong comment.
-    let mut expected = smallest.clone();
+    let mut expected = smallest;
     expected.edges[0].advertised_addresses = whole.edges[0].advertised_addresses.clone();
     expected.edges[0].sip_route = whole.edges[0].sip_route.clone();
     expected.link.bind_address = whole.link.bind_address;

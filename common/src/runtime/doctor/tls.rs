@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustls::{AlertDescription, CertificateError, ClientConfig};
 use rustls_pki_types::ServerName;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -63,6 +63,8 @@ pub async fn probe(probe: TlsProbe) -> Finding {
         let (cause, remedy) = explain(&error, &address, &name);
         return Finding::fail(what, cause, remedy);
     }
+    // A proper goodbye, so that the peer does not log a broken connection; if it fails, the peer has gone before us.
+    drop(stream.shutdown().await);
     let (_, session) = stream.get_ref();
     let version = session
         .protocol_version()
