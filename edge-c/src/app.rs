@@ -106,14 +106,7 @@ impl App {
             Dice::from_entropy(),
         ));
         let inside_tls = Arc::new(inside_tls(config).map_err(unusable)?);
-        let timeouts = uds::Timeouts {
-            connect: config.inside.connect_timeout,
-            tls: config.inside.connect_timeout,
-            answer: config
-                .inside
-                .response_timeout
-                .min(limits::UDS_ANSWER_TIMEOUT),
-        };
+        let timeouts = uds_timeouts(config);
         let uds = Arc::new(Uds::new(
             Arc::clone(&inside_tls),
             Arc::clone(&dns),
@@ -130,7 +123,12 @@ impl App {
             Some(file) => LiveAllowList::load(file, OAuth::Off).map_err(unusable)?,
             None => LiveAllowList::without_file(OAuth::Off),
         });
-        let upstreams = Upstreams::new(upstream_config(config), inside_tls, dns, Arc::clone(&discovery));
+        let upstreams = Upstreams::new(
+            upstream_config(config),
+            inside_tls,
+            dns,
+            Arc::clone(&discovery),
+        );
         let live_edges = watch::Sender::new(Arc::default());
         let sign_in = SignIn::new(
             sign_in_config(config)?,
@@ -139,7 +137,12 @@ impl App {
             live_edges.subscribe(),
         )
         .map_err(unusable)?;
-        let parts = Parts { sessions: sessions.clone(), allow_list: Arc::clone(&allow_list), sign_in, upstreams };
+        let parts = Parts {
+            sessions: sessions.clone(),
+            allow_list: Arc::clone(&allow_list),
+            sign_in,
+            upstreams,
+        };
         let streams = Arc::new(streams(config, parts, metrics.clone())?);
         let link_tls = Arc::new(ArcSwap::from_pointee(link_tls(config).map_err(unusable)?));
         let mut app = Self {
@@ -258,7 +261,9 @@ impl App {
         let sessions = self.sessions.clone();
         let signal = drain.signal();
         let keeping = async move {
-            sessions.run(clock::unix_now, async move { signal.over().await }).await;
+            sessions
+                .run(clock::unix_now, async move { signal.over().await })
+                .await;
         };
         drop(supervisor.spawn_vital("sessions", until_over(keeping, drain.signal())));
         let (discovery, uds) = (Arc::clone(&self.discovery), Arc::clone(&self.uds));
@@ -550,6 +555,15 @@ fn edge_peer(edge: &config::Edge) -> Result<EdgePeer, RunError> {
         xmpp_port: edge.xmpp_port.get(),
         sip_route,
     })
+}
+
+fn uds_timeouts(config: &Config) -> uds::Timeouts {
+    let inside = &config.inside;
+    uds::Timeouts {
+        connect: inside.connect_timeout,
+        tls: inside.connect_timeout,
+        answer: inside.response_timeout.min(limits::UDS_ANSWER_TIMEOUT),
+    }
 }
 
 fn upstream_config(config: &Config) -> upstream::Config {

@@ -187,7 +187,9 @@ impl LinkClient {
         );
         self.is_up.send_replace(true);
         tracing::info!(version = answer.version, "linked");
-        let driving = control::drive(machine, stream, &mut outgoing, |event| self.on_event(&event));
+        let driving = control::drive(machine, stream, &mut outgoing, |event| {
+            self.on_event(&event)
+        });
         let ended = tokio::select! {
             ended = driving => ended,
             () = feed.run(drain) => control::Ended::Shutdown,

@@ -452,7 +452,6 @@ mod tests {
         Command::Policy(Policy {
             realm: "Cisco-Edge".into(),
             domains: domains.collect(),
-            ..Policy::default()
         })
     }
 

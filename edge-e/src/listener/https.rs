@@ -221,7 +221,11 @@ impl Connection {
             gate::check(&head.method, &head.uri, head.version, &head.headers)
         {
             let is_method = refusal == Refusal::Unsupported;
-            let label = if is_method { Label::UnsupportedMethod } else { Label::BadRequest };
+            let label = if is_method {
+                Label::UnsupportedMethod
+            } else {
+                Label::BadRequest
+            };
             return (
                 Route::Other,
                 Err(Refused::new(refusal, label, reason, CLIENT)),
