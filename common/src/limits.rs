@@ -426,6 +426,8 @@ pub const UPSTREAM_FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
 pub const UPSTREAM_WAITING_MAX: usize = 1024;
 /// Read buffer of a connection to an inner server: what a stopped download holds.
 pub const UPSTREAM_READ_BUFFER_BYTES: usize = 128 * 1024;
+/// A connection idle for this long may be closing at its other end just now.
+pub const UPSTREAM_STALE_AFTER: Duration = Duration::from_millis(500);
 /// How often pools are looked through for connections that are too old.
 pub const TIDY_INTERVAL: Duration = Duration::from_secs(5);
 /// From the first byte to the last of a request head on the link.

@@ -25,6 +25,7 @@ use common::telemetry::Route;
 use http::header::{
     AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, LOCATION, SET_COOKIE, USER_AGENT, VIA,
 };
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, request};
 use hyper::body::Incoming;
 
@@ -95,7 +96,7 @@ struct Identified<'a> {
     arrived: Arrived<'a>,
     session: Arc<Session>,
     /// The cookie that names the session; it also opens the credential.
-    cookie: &'a str,
+    cookie: String,
 }
 
 /// A request that the allow list allows.
@@ -123,18 +124,16 @@ impl Streams {
             }
         };
         let counted = Counted::begin(&self.metrics.requests);
-        let path = head
-            .uri
-            .path_and_query()
-            .map_or("", http::uri::PathAndQuery::as_str)
-            .to_owned();
-        let path = EdgePath::parse(&path);
+        let target = head.uri.path_and_query().cloned();
+        let path = EdgePath::parse(target.as_ref().map_or("", PathAndQuery::as_str));
         let route = path.as_ref().map_or(Route::Other, route_label);
         let result = match path {
             Ok(path) => Box::pin(self.route(&edge, preface, path, head, body)).await,
             Err(error) => Err(Refused::new(Refusal::NotFound, error.to_string(), CLIENT)),
         };
         let response = result.unwrap_or_else(|refused| self.refuse(preface, &refused));
+        tracing::debug!(tracking_id = %preface.tracking, %route, status = response.status().as_u16(),
+            duration_us = counted.elapsed().as_micros(), "answered");
         counted.end(route, response.status());
         response
     }
@@ -170,13 +169,12 @@ impl Streams {
                 let target = Target::parse(target).map_err(|error| {
                     Refused::new(Refusal::NotAllowed, format!("the target {error}"), CLIENT)
                 })?;
-                let cookies = head.headers.clone();
                 let arrived = Arrived {
                     domain: &domain,
                     origin: &origin,
                     target,
                 };
-                let identified = self.identify(arrived, &cookies)?;
+                let identified = self.identify(arrived, &head.headers)?;
                 let authorised = self.authorise(identified, head.method.as_str())?;
                 self.relay(authorised, preface, head, body).await
             }
@@ -200,7 +198,7 @@ impl Streams {
     fn identify<'a>(
         &self,
         arrived: Arrived<'a>,
-        head: &'a HeaderMap,
+        head: &HeaderMap,
     ) -> Result<Identified<'a>, Refused> {
         let now = clock::unix_now();
         let found = cookie::candidates(head).find_map(|cookie| {
@@ -218,7 +216,7 @@ impl Streams {
         Ok(Identified {
             arrived,
             session,
-            cookie,
+            cookie: cookie.to_owned(),
         })
     }
 

@@ -31,6 +31,15 @@ struct Idle {
     since: Instant,
 }
 
+impl Idle {
+    fn lease(self) -> (Connection, Duration) {
+        (
+            Connection::Exclusive(self.sender),
+            clock::elapsed(self.since),
+        )
+    }
+}
+
 /// An HTTP/2 connection, with its streams counted by us: over the peer's limit `h2` queues, it does not refuse.
 #[derive(Debug)]
 struct Shared {
@@ -92,10 +101,13 @@ impl Pool {
 
     /// A free connection, if there is one now.
     pub fn try_lease(self: &Arc<Self>) -> Option<Lease> {
-        let connection = self.pop_idle().or_else(|| self.share())?;
+        let (connection, idled) = self
+            .pop_idle()
+            .or_else(|| Some((self.share()?, Duration::ZERO)))?;
         self.busy.fetch_add(1, Ordering::Relaxed);
         Some(Lease {
             connection: Some(connection),
+            idled,
             pool: Arc::clone(self),
         })
     }
@@ -152,7 +164,7 @@ impl Pool {
     }
 
     /// The connection used last, so that the rest can grow old; one that is ready at once if there is one near.
-    fn pop_idle(&self) -> Option<Connection> {
+    fn pop_idle(&self) -> Option<(Connection, Duration)> {
         let mut idle = lock(&self.idle);
         let ready = idle
             .iter()
@@ -161,11 +173,11 @@ impl Pool {
             .position(|one| one.sender.is_ready());
         if let Some(from_end) = ready {
             let at = idle.len().checked_sub(from_end)?.checked_sub(1)?;
-            return Some(Connection::Exclusive(idle.swap_remove(at).sender));
+            return Some(idle.swap_remove(at).lease());
         }
         while let Some(one) = idle.pop() {
             if !one.sender.is_closed() {
-                return Some(Connection::Exclusive(one.sender));
+                return Some(one.lease());
             }
         }
         None
@@ -195,6 +207,7 @@ const NEAR: usize = 4;
 pub struct Lease {
     /// `None` only while being dropped.
     connection: Option<Connection>,
+    idled: Duration,
     pool: Arc<Pool>,
 }
 
@@ -210,8 +223,15 @@ impl Lease {
         pool.busy.fetch_add(1, Ordering::Relaxed);
         Self {
             connection: Some(Connection::Exclusive(sender)),
+            idled: Duration::ZERO,
             pool: Arc::clone(pool),
         }
+    }
+
+    /// How long the connection had waited for this request: the longer, the likelier that its peer is just closing it.
+    #[must_use]
+    pub const fn idled(&self) -> Duration {
+        self.idled
     }
 
     /// Sends a request and waits for the head of its response.

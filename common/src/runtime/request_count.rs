@@ -1,6 +1,6 @@
 //! Counts one request from its head to the head of its answer, whatever becomes of it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
@@ -25,6 +25,12 @@ impl<'a> Counted<'a> {
             began: clock::now(),
             is_ended: false,
         }
+    }
+
+    /// How long ago the head arrived.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        clock::elapsed(self.began)
     }
 
     /// The head of the answer is known.

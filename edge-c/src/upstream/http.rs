@@ -15,7 +15,7 @@ use common::net::{HostPort, Origin, Scheme};
 use common::runtime::body::Body;
 use common::runtime::clock;
 use common::runtime::http_pool::{Lease, Pool, SendError};
-use http::{Request, Response, request};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -152,34 +152,13 @@ impl Upstreams {
         request: Request<Body>,
     ) -> Result<Response<Body>, UpstreamError> {
         let upstream = self.upstream(origin)?;
-        let (head, body) = request.into_parts();
-        let has_body = !http_body::Body::is_end_stream(&body);
-        if has_body {
-            return self
-                .try_send(origin, &upstream, Request::from_parts(head, body))
-                .await
-                .map_err(Tried::error);
+        if !http_body::Body::is_end_stream(request.body()) {
+            // An upload may take as long as it moves; who watches the connection it comes on sees to that.
+            return self.try_send(origin, &upstream, request).await;
         }
-        // A server may close an idle connection just when a request is sent on it: a safe one is sent once more.
-        let spare = head.method.is_safe().then(|| head.clone());
         let timeout = self.config.response_timeout;
-        let first = self
-            .within(timeout, self.try_send(origin, &upstream, empty(head)))
-            .await;
-        match (first, spare) {
-            (
-                Err(Tried::Broke {
-                    was_reused: true, ..
-                }),
-                Some(head),
-            ) => {
-                upstream.pool.clear();
-                self.within(timeout, self.try_send(origin, &upstream, empty(head)))
-                    .await
-                    .map_err(Tried::error)
-            }
-            (result, _) => result.map_err(Tried::error),
-        }
+        let sent = tokio::time::timeout(timeout, self.try_send(origin, &upstream, request)).await;
+        sent.unwrap_or(Err(UpstreamError::Timeout(timeout)))
     }
 
     /// Closes connections and forgets origins that were not used for a while.
@@ -192,35 +171,42 @@ impl Upstreams {
         });
     }
 
-    async fn within(
-        &self,
-        timeout: Duration,
-        sending: impl Future<Output = Result<Response<Body>, Tried>>,
-    ) -> Result<Response<Body>, Tried> {
-        let sent = tokio::time::timeout(timeout, sending).await;
-        sent.unwrap_or(Err(Tried::Failed(UpstreamError::Timeout(timeout))))
-    }
-
     async fn try_send(
         &self,
         origin: &Origin,
         upstream: &Arc<Upstream>,
         mut request: Request<Body>,
-    ) -> Result<Response<Body>, Tried> {
+    ) -> Result<Response<Body>, UpstreamError> {
         loop {
             let pooled = upstream.pool.try_lease();
-            let was_reused = pooled.is_some();
+            let was_pooled = pooled.is_some();
             let mut lease = match pooled {
                 Some(lease) => lease,
                 None => self.fresh(origin, upstream).await?,
             };
-            match lease.send(request).await {
-                Ok(response) => return Ok(stream(response, lease)),
-                Err(SendError {
-                    request: Some(unsent),
-                    ..
-                }) if was_reused => request = *unsent,
-                Err(SendError { error, .. }) => return Err(Tried::Broke { error, was_reused }),
+            // A server may close a connection just when a request is sent on it: a safe one is sent once more.
+            let may_be_stale = lease.idled() >= limits::UPSTREAM_STALE_AFTER;
+            let spare = if may_be_stale {
+                repeatable(&request)
+            } else {
+                None
+            };
+            match (lease.send(request).await, spare) {
+                (Ok(response), _) => return Ok(stream(response, lease)),
+                (
+                    Err(SendError {
+                        request: Some(unsent),
+                        ..
+                    }),
+                    _,
+                ) if was_pooled => request = *unsent,
+                (Err(_), Some(again)) => {
+                    upstream.pool.clear();
+                    request = again;
+                }
+                (Err(SendError { error, .. }), None) => {
+                    return Err(UpstreamError::Http(chain(&error)));
+                }
             }
         }
     }
@@ -295,36 +281,20 @@ impl Upstreams {
     }
 }
 
-/// How one try went wrong.
-enum Tried {
-    Broke {
-        error: hyper::Error,
-        was_reused: bool,
-    },
-    Failed(UpstreamError),
-}
-
-impl Tried {
-    fn error(self) -> UpstreamError {
-        match self {
-            Self::Broke { error, .. } => UpstreamError::Http(chain(&error)),
-            Self::Failed(error) => error,
-        }
-    }
-}
-
-impl From<UpstreamError> for Tried {
-    fn from(error: UpstreamError) -> Self {
-        Self::Failed(error)
-    }
-}
-
 fn stream(response: Response<Incoming>, lease: Lease) -> Response<Body> {
     response.map(|body| Body::stream(body).with_lease(lease))
 }
 
-fn empty(head: request::Parts) -> Request<Body> {
-    Request::from_parts(head, Body::empty())
+/// A copy of a request that may be sent twice: a safe method (RFC 9110 section 9.2.1) and no body.
+fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
+    let may_be = request.method().is_safe() && http_body::Body::is_end_stream(request.body());
+    may_be.then(|| {
+        let mut copy = Request::new(Body::empty());
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.headers_mut() = request.headers().clone();
+        copy
+    })
 }
 
 async fn handshake<T>(

@@ -208,6 +208,8 @@ impl Connection {
             Err(refused) => Err(refused),
         };
         let mut response = result.unwrap_or_else(|refused| self.refuse(tracking, &refused));
+        tracing::debug!(tracking_id = %tracking, %route, status = response.status().as_u16(),
+            duration_us = counted.elapsed().as_micros(), "answered");
         counted.end(route, response.status());
         if version == http::Version::HTTP_2 {
             response.headers_mut().remove(CONNECTION);
