@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::http::fields;
 use common::id::TrackingId;
 use common::limits;
@@ -188,8 +189,8 @@ const CLIENT: &str = "none: the client is at fault";
 
 /// What the gates found out, and so where the request goes.
 enum Gated {
-    /// edge-e has the answer.
-    Answer(Response<Body>),
+    /// edge-e has the answer: this document.
+    Answer(Bytes),
     /// A core has it.
     Relay(Arc<Core>),
 }
@@ -203,7 +204,7 @@ impl Connection {
         let counted = Counted::begin(&self.https.metrics.requests);
         let (route, gated) = self.gate(&head);
         let result = match gated {
-            Ok(Gated::Answer(response)) => Ok(response),
+            Ok(Gated::Answer(document)) => Ok(xml(document)),
             Ok(Gated::Relay(core)) => self.relay(&core, tracking, head, body).await,
             Err(refused) => Err(refused),
         };
@@ -280,7 +281,7 @@ impl Connection {
         only_get(&head.method)?;
         self.limit_sign_in()?;
         let document = self.https.cores.sso_document(domain).map_err(no_route)?;
-        Ok(Gated::Answer(xml(document)))
+        Ok(Gated::Answer(document))
     }
 
     fn edge_config(&self, head: &request::Parts, domain: &Domain) -> Result<Gated, Refused> {
@@ -490,7 +491,7 @@ const fn link_down(reason: &'static str) -> Refused {
 
 const RETRY_AFTER: Duration = limits::LINK_DOWN_RETRY_AFTER;
 
-fn xml(document: bytes::Bytes) -> Response<Body> {
+fn xml(document: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::bytes(document));
     response.headers_mut().insert(
         CONTENT_TYPE,
