@@ -3,7 +3,6 @@
 //! It asks one node; which node to ask next after a failure is decided by the caller.
 
 pub mod answer;
-pub mod dial;
 mod pool;
 mod request;
 
@@ -23,9 +22,9 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::dial::{self, DialError};
 use crate::discovery::dns::{Dns, DnsError};
 use answer::{AnswerError, ClusterUser, UserRecord};
-use dial::DialError;
 use pool::{Connection, Pool};
 use request::{Call, encode, request, user_target};
 

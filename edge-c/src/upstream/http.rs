@@ -22,9 +22,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::dial::{self, DialError};
 use crate::discovery::Discovery;
 use crate::discovery::dns::{Dns, DnsError};
-use crate::uds::dial::{self, DialError};
 
 /// How inner servers are reached.
 #[derive(Clone, Copy, Debug)]
