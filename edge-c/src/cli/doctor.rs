@@ -1,5 +1,6 @@
 //! Everything around edge-c that must be right: its certificate, every edge-e, the inside DNS, the inner servers.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -58,7 +59,10 @@ fn state_folder(folder: &Path) -> Finding {
 /// Every edge-e, through TCP and TLS with the link's own certificates on both sides.
 async fn links(config: &Config) -> Vec<Finding> {
     match link_client(&config.link.identity) {
-        Ok(tls) => probe_all(config.edges.iter().map(|edge| link(edge, &tls))).await,
+        Ok(tls) => {
+            let bind = config.link.bind_address;
+            probe_all(config.edges.iter().map(|edge| link(edge, bind, &tls))).await
+        }
         Err(cause) => vec![Finding::fail("links", cause, "correct [link]")],
     }
 }
@@ -74,12 +78,13 @@ fn link_client(identity: &LinkIdentity) -> Result<Arc<ClientConfig>, String> {
     tls::link_client(certified, anchors).map(Arc::new)
 }
 
-fn link(edge: &Edge, config: &Arc<ClientConfig>) -> TlsProbe {
+fn link(edge: &Edge, bind: Option<IpAddr>, config: &Arc<ClientConfig>) -> TlsProbe {
     TlsProbe {
         what: format!("link to {}", edge.name),
         address: edge.address.clone(),
         name: Host::Name(edge.certificate_name.clone()),
         config: Arc::clone(config),
+        bind,
     }
 }
 
@@ -126,6 +131,7 @@ async fn inside(config: &Config) -> Vec<Finding> {
                 },
                 name: server.host.clone(),
                 config: Arc::clone(&tls),
+                bind: config.inside.bind_address,
             })),
             Err(error) => {
                 let remedy = "give it an address record in the inside DNS";
