@@ -36,7 +36,7 @@ use crate::config::{self, Config};
 use crate::dial::InsideTls;
 use crate::discovery::dns::{Dns, DnsConfig};
 use crate::discovery::srv::Dice;
-use crate::discovery::{self, Discovery, NodeKind, ServedDomain};
+use crate::discovery::{self, Discovery, ServedDomain};
 use crate::link_client::{self, LinkClient};
 use crate::metrics::Metrics;
 use crate::policy;
@@ -497,20 +497,9 @@ fn discovery_config(config: &Config) -> discovery::Config {
         deployment: domain.deployment.clone(),
         voice_services_domain: domain.voice_services_domain.clone(),
     });
-    let nodes = config.nodes.iter().map(|node| discovery::Node {
-        kind: match node.kind {
-            config::NodeKind::ImPresence => NodeKind::ImPresence,
-            config::NodeKind::Tftp => NodeKind::Tftp,
-            config::NodeKind::Ucm => NodeKind::Ucm,
-            config::NodeKind::Unity => NodeKind::Unity,
-        },
-        host: node.host.clone(),
-        port: node.port.map(std::num::NonZeroU16::get),
-        deployment: node.deployment.clone(),
-    });
     discovery::Config {
         domains: domains.collect(),
-        nodes: nodes.collect(),
+        nodes: config.nodes.clone(),
         has_pinpoint_zone: config.dns.is_pinpoint_zone_asked,
     }
 }

@@ -13,8 +13,9 @@ use common::runtime::doctor::{self, Finding, Report, TlsProbe};
 use common::tls::config as tls;
 use rustls::ClientConfig;
 
-use crate::config::{Config, Edge, NodeKind, ServiceDomain};
+use crate::config::{Config, Edge, ServiceDomain};
 use crate::discovery::dns::{Dns, DnsConfig, SrvAnswer};
+use crate::discovery::{Node, NodeKind};
 
 pub(super) async fn examine(loaded: &Loaded<Config>) -> Report {
     let config = &loaded.config;
@@ -163,7 +164,7 @@ fn configured(config: &Config) -> Vec<HostPort> {
         let usual = port(node.kind)?;
         Some(HostPort {
             host: node.host.clone(),
-            port: node.port.map_or(usual, std::num::NonZeroU16::get),
+            port: node.port.unwrap_or(usual),
         })
     });
     nodes.collect()
@@ -199,7 +200,7 @@ async fn services(config: &Config, dns: &Dns, domain: &ServiceDomain) -> (Findin
             Err(error) => failure = Some(error),
         }
     }
-    let is_ucm = |node: &crate::config::Node| node.kind == NodeKind::Ucm;
+    let is_ucm = |node: &Node| node.kind == NodeKind::Ucm;
     let is_configured = config
         .nodes
         .iter()
