@@ -13,7 +13,7 @@ use common::mra::access::Refusal;
 use common::net::{HostPort, Origin, Scheme};
 use common::runtime::body::Body;
 use common::runtime::clock;
-use common::runtime::http_pool::{Lease, Pool, SendError};
+use common::runtime::http_pool::{Lease, Pool, SendError, SendFailure};
 use http::{Request, Response, request};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -292,7 +292,7 @@ impl Upstreams {
 /// How one try went wrong.
 enum Tried {
     Broke {
-        error: hyper::Error,
+        error: SendFailure,
         was_reused: bool,
     },
     Failed(UpstreamError),
@@ -301,7 +301,7 @@ enum Tried {
 impl Tried {
     fn error(self) -> UpstreamError {
         match self {
-            Self::Broke { error, .. } => UpstreamError::Http(chain(&error)),
+            Self::Broke { error, .. } => UpstreamError::Http(error.to_string()),
             Self::Failed(error) => error,
         }
     }
