@@ -287,6 +287,9 @@ pub const SIP_ROUTE_BYTES_MAX: usize = 512;
 
 // --- link connections and cores ---
 
+/// How long a pooled connection may take until it can carry the next request: one turn of its task, under load.
+pub const POOL_READY_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// Idle link connections above [`LINK_IDLE_KEPT`] are closed after this time.
 pub const LINK_IDLE_MAX: Duration = Duration::from_secs(60);
 /// Idle link connections per core that are kept however old: the next burst must not wait for dials.

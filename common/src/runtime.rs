@@ -18,3 +18,4 @@ pub mod request_count;
 pub mod supervise;
 pub mod telemetry;
 pub mod terminal;
+pub mod workers;

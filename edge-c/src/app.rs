@@ -33,9 +33,10 @@ use tokio::sync::watch;
 
 use crate::allow_list::LiveAllowList;
 use crate::config::{self, Config};
+use crate::dial::InsideTls;
 use crate::discovery::dns::{Dns, DnsConfig};
 use crate::discovery::srv::Dice;
-use crate::discovery::{self, Discovery, NodeKind, ServedDomain};
+use crate::discovery::{self, Discovery, ServedDomain};
 use crate::link_client::{self, LinkClient};
 use crate::metrics::Metrics;
 use crate::policy;
@@ -87,6 +88,7 @@ struct App {
     discovery: Arc<Discovery>,
     uds: Arc<Uds>,
     links: Vec<Arc<LinkClient>>,
+    inside_tls: InsideTls,
     link_tls: Arc<ArcSwap<rustls::ClientConfig>>,
     policies: Vec<watch::Sender<Arc<Policy>>>,
     live_edges: watch::Sender<Arc<BTreeSet<Domain>>>,
@@ -105,7 +107,7 @@ impl App {
             Arc::clone(&dns),
             Dice::from_entropy(),
         ));
-        let inside_tls = Arc::new(inside_tls(config).map_err(unusable)?);
+        let inside_tls = Arc::new(ArcSwap::from_pointee(inside_tls(config).map_err(unusable)?));
         let timeouts = uds_timeouts(config);
         let uds = Arc::new(Uds::new(
             Arc::clone(&inside_tls),
@@ -125,7 +127,7 @@ impl App {
         });
         let upstreams = Upstreams::new(
             upstream_config(config),
-            inside_tls,
+            Arc::clone(&inside_tls),
             dns,
             Arc::clone(&discovery),
         );
@@ -152,6 +154,7 @@ impl App {
             discovery,
             uds,
             links: Vec::new(),
+            inside_tls,
             link_tls,
             policies: Vec::new(),
             live_edges,
@@ -238,7 +241,8 @@ impl App {
             .map_err(Reload::other)?;
         self.streams.domains.store(Arc::new(domains));
         self.streams.realm.store(Arc::new(realm));
-        self.streams.upstreams.set_tls(Arc::new(inside));
+        self.inside_tls.store(Arc::new(inside));
+        self.streams.upstreams.forget_connections();
         self.link_tls.store(Arc::new(link));
         for (sender, policy) in self.policies.iter().zip(policies) {
             sender.send_replace(Arc::new(policy));
@@ -493,20 +497,9 @@ fn discovery_config(config: &Config) -> discovery::Config {
         deployment: domain.deployment.clone(),
         voice_services_domain: domain.voice_services_domain.clone(),
     });
-    let nodes = config.nodes.iter().map(|node| discovery::Node {
-        kind: match node.kind {
-            config::NodeKind::ImPresence => NodeKind::ImPresence,
-            config::NodeKind::Tftp => NodeKind::Tftp,
-            config::NodeKind::Ucm => NodeKind::Ucm,
-            config::NodeKind::Unity => NodeKind::Unity,
-        },
-        host: node.host.clone(),
-        port: node.port.map(std::num::NonZeroU16::get),
-        deployment: node.deployment.clone(),
-    });
     discovery::Config {
         domains: domains.collect(),
-        nodes: nodes.collect(),
+        nodes: config.nodes.clone(),
         has_pinpoint_zone: config.dns.is_pinpoint_zone_asked,
     }
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use common::config::section::{Admin, HttpsTransport, LinkIdentity, Log, Rate};
 use common::config::{self, ConfigErrors, Loaded};
 use common::id::CoreId;
-use common::net::{Deployment, Domain, Host, HostPort};
+use common::net::{Deployment, Domain, HostPort};
+use common::policy::allow_list::Node;
 use common::time::UnixTime;
 
 mod allow_list;
@@ -113,32 +114,6 @@ pub enum Sso {
     /// There is none: passwords.
     #[default]
     Off,
-}
-
-/// `[[node]]`: an inner server named here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
-    /// What runs there.
-    pub kind: NodeKind,
-    /// Name or address; its certificate must have it.
-    pub host: Host,
-    /// Port, if not the usual one of its kind.
-    pub port: Option<NonZeroU16>,
-    /// Whose users reach it.
-    pub deployment: Deployment,
-}
-
-/// What an inner server is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum NodeKind {
-    /// IM and Presence.
-    ImPresence,
-    /// A server of device files.
-    Tftp,
-    /// Unified CM.
-    Ucm,
-    /// Unity Connection.
-    Unity,
 }
 
 /// `[dns]`: how inner servers are found.

@@ -4,6 +4,7 @@ pub mod allow_list;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod dial;
 pub mod discovery;
 pub mod home_cluster;
 pub mod link_client;

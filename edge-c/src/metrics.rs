@@ -1,14 +1,13 @@
 //! What edge-c counts. Everything with closed labels is resolved here once; see `common::telemetry`.
 
+use common::policy::allow_list::NodeKind;
 use common::telemetry::{
-    self, ByLabel, ByLabels, Certificates, HandshakeOutcome, Label, Link, Named, Requests,
+    self, ByLabel, ByLabels, Certificates, HandshakeOutcome, Link, Named, Requests,
 };
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-
-use crate::config::NodeKind;
 
 common::label! {
     /// How a sign-in ended.
@@ -218,25 +217,6 @@ impl Metrics {
     }
 }
 
-impl Label for NodeKind {
-    const NAME: &'static str = "kind";
-    const ALL: &'static [Self] = &[Self::ImPresence, Self::Tftp, Self::Ucm, Self::Unity];
-
-    /// The words of the configuration.
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::ImPresence => "imp",
-            Self::Tftp => "tftp",
-            Self::Ucm => "ucm",
-            Self::Unity => "unity",
-        }
-    }
-
-    fn index(self) -> usize {
-        self as usize
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use common::telemetry::LinkPurpose;
@@ -269,13 +249,6 @@ mod tests {
         let types = page.lines().filter(|line| line.starts_with("# TYPE "));
         let helps = page.lines().filter(|line| line.starts_with("# HELP edge_"));
         assert_eq!(types.count(), helps.count());
-    }
-
-    #[test]
-    fn the_index_of_a_node_kind_is_its_place_in_the_list() {
-        for (index, kind) in NodeKind::ALL.iter().enumerate() {
-            assert_eq!(kind.index(), index);
-        }
     }
 
     /// Names in the alerts that the other edge alone has, or that are there once they count something.

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use common::net::{Deployment, Domain, HostPort};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::PrivateKeyDer;
 
+use crate::dial::InsideTls;
 use crate::discovery::dns::{Dns, DnsConfig};
 use crate::discovery::srv::Dice;
 use crate::discovery::{Config, Discovery, Node, NodeKind, ServedDomain};
@@ -24,7 +26,7 @@ pub(crate) use uds::{Fault, TestUds, User};
 pub(crate) struct World {
     pub(crate) dns: TestDns,
     pub(crate) nodes: TestUds,
-    pub(crate) tls: Arc<ClientConfig>,
+    pub(crate) tls: InsideTls,
     resolver: Arc<Dns>,
 }
 
@@ -118,7 +120,7 @@ pub(crate) fn on_behalf() -> OnBehalf {
 }
 
 /// A CA, a client that trusts it, and one certificate for all nodes by name.
-fn certificates(clusters: &[&[&str]]) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+fn certificates(clusters: &[&[&str]]) -> (InsideTls, Arc<ServerConfig>) {
     let ca_key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -146,7 +148,7 @@ fn certificates(clusters: &[&[&str]]) -> (Arc<ClientConfig>, Arc<ServerConfig>) 
         .with_no_client_auth()
         .with_single_cert(vec![leaf.der().clone()], key)
         .unwrap();
-    (Arc::new(client), Arc::new(server))
+    (Arc::new(ArcSwap::from_pointee(client)), Arc::new(server))
 }
 
 /// Credentials as a client writes them.

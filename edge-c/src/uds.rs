@@ -3,7 +3,6 @@
 //! It asks one node; which node to ask next after a failure is decided by the caller.
 
 pub mod answer;
-pub mod dial;
 mod pool;
 mod request;
 
@@ -19,13 +18,12 @@ use common::net::{ClientAddr, Host, HostPort};
 use common::redact::{Redacted, Secret};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
-use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::dial::{self, DialError, InsideTls};
 use crate::discovery::dns::{Dns, DnsError};
 use answer::{AnswerError, ClusterUser, UserRecord};
-use dial::DialError;
 use pool::{Connection, Pool};
 use request::{Call, encode, request, user_target};
 
@@ -146,7 +144,7 @@ impl UdsError {
 /// The client.
 #[derive(Debug)]
 pub struct Uds {
-    tls: Arc<ClientConfig>,
+    tls: InsideTls,
     dns: Arc<Dns>,
     bind: Option<IpAddr>,
     timeouts: Timeouts,
@@ -154,15 +152,10 @@ pub struct Uds {
 }
 
 impl Uds {
-    /// Makes a client that verifies nodes with `tls`, finds their addresses with `dns`, and connects from the inside
+    /// Makes a client that verifies nodes with what `tls` is at the time, finds their addresses with `dns`, and connects from the inside
     /// address `bind` if there is one.
     #[must_use]
-    pub fn new(
-        tls: Arc<ClientConfig>,
-        dns: Arc<Dns>,
-        bind: Option<IpAddr>,
-        timeouts: Timeouts,
-    ) -> Self {
+    pub fn new(tls: InsideTls, dns: Arc<Dns>, bind: Option<IpAddr>, timeouts: Timeouts) -> Self {
         Self {
             tls,
             dns,
@@ -299,7 +292,7 @@ impl Uds {
         let permit = timeout(self.timeouts.answer, self.pool.permit(node))
             .await
             .map_err(|_| UdsFailure::AnswerTimeout)?;
-        if let Some(connection) = self.pool.take(node) {
+        if let Some(connection) = self.pool.take(node, &self.tls.load_full()) {
             let request = request(node, target, call)?;
             match self.send(node, connection, request).await {
                 // A kept connection may have been closed by the node meanwhile. All requests here are GET, so that
@@ -348,9 +341,10 @@ impl Uds {
 
     async fn dial(&self, node: &HostPort) -> Result<Connection, UdsFailure> {
         let stream = self.connect(node).await?;
-        let tls = Arc::clone(&self.tls);
+        let tls = self.tls.load_full();
+        let verified_by = Arc::clone(&tls);
         let stream = dial::secure(stream, &node.host, tls, self.timeouts.tls).await?;
-        Connection::open(stream).await
+        Connection::open(stream, verified_by).await
     }
 
     async fn connect(&self, node: &HostPort) -> Result<TcpStream, UdsFailure> {

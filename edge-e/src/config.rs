@@ -7,9 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
-use common::config::section::{
-    self, Admin, DrainGrace, HttpsTransport, Identity, LinkIdentity, Log, Rate,
-};
+use common::config::section::{self, Admin, DrainGrace, Identity, LinkIdentity, Log, Rate};
 use common::config::{self, ConfigErrors, Loaded, Table, Value};
 use common::limits;
 use common::net::Domain;
@@ -58,8 +56,6 @@ pub struct Link {
     pub identity: LinkIdentity,
     /// Names in the certificates of those edge-c that may connect. Never empty.
     pub allowed_cores: Vec<Domain>,
-    /// How HTTPS requests cross.
-    pub https_transport: HttpsTransport,
 }
 
 /// `[limits]`: admission on the public side.
@@ -144,12 +140,10 @@ fn link(table: &Table<'_>) -> Option<Link> {
     let allowed =
         "the names in the link certificates of edge-c, such as [\"edge-c1.link.internal\"]";
     let allowed_cores = table.required_list("allowed_cores", allowed, Value::domain);
-    let https_transport = HttpsTransport::read(table);
     Some(Link {
         listen,
         identity: identity?,
         allowed_cores,
-        https_transport,
     })
 }
 

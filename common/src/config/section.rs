@@ -90,7 +90,7 @@ pub fn trust_anchor(value: &Value<'_>) -> Result<PathBuf, Problem> {
     value.file(FileKind::TrustAnchors)
 }
 
-/// How HTTPS requests cross the link. Both sides must have the same setting.
+/// How HTTPS requests cross the link. edge-c decides, and says so in the greeting of each connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HttpsTransport {
     /// HTTP/2 streams on shared connections.

@@ -3,6 +3,7 @@
 //! edge-e takes the connections that edge-c dialled; edge-c those it dialled to an origin. The pool never dials.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use tokio::sync::Notify;
 
+use crate::limits;
 use crate::runtime::body::Body;
 use crate::runtime::clock;
 
@@ -57,9 +59,26 @@ pub struct Exhausted;
 #[derive(Debug)]
 pub struct SendError {
     /// What went wrong.
-    pub error: hyper::Error,
+    pub error: SendFailure,
     /// The request, to be tried on another connection.
     pub request: Option<Box<Request<Body>>>,
+}
+
+/// What went wrong with a request.
+#[derive(Debug, thiserror::Error)]
+pub enum SendFailure {
+    /// The connection broke, or what came is not HTTP.
+    #[error("{}", chain(.0))]
+    Http(#[from] hyper::Error),
+    /// The connection is still busy with the request before: its body may be waiting for a slow client.
+    #[error("the connection did not become ready")]
+    NotReady,
+}
+
+/// hyper says what failed; why is one step further down.
+fn chain(error: &hyper::Error) -> String {
+    std::error::Error::source(error)
+        .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 impl Pool {
@@ -155,7 +174,10 @@ impl Pool {
 
     async fn wait(self: &Arc<Self>) -> Lease {
         loop {
-            let returned = self.returned.notified();
+            // Enlisted before looking: of two connections that come back between the look and the wait, each must wake
+            // somebody, and `Notify` remembers only one for those who are not enlisted.
+            let mut returned = pin!(self.returned.notified());
+            returned.as_mut().enable();
             if let Some(lease) = self.try_lease() {
                 return lease;
             }
@@ -205,7 +227,7 @@ const NEAR: usize = 4;
 /// A connection for one request. Dropping it gives the connection back.
 #[derive(Debug)]
 pub struct Lease {
-    /// `None` only while being dropped.
+    /// `None` while being dropped, and after a failure that makes the connection useless.
     connection: Option<Connection>,
     idled: Duration,
     pool: Arc<Pool>,
@@ -239,16 +261,21 @@ impl Lease {
     /// # Errors
     /// [`SendError`], with the request if it can be tried again without harm.
     pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, SendError> {
-        // A lease has its connection until it is dropped, so the last arm waits for nothing.
         match &mut self.connection {
             Some(Connection::Exclusive(sender)) => {
-                if !sender.is_ready()
-                    && let Err(error) = sender.ready().await
-                {
-                    return Err(SendError {
-                        error,
-                        request: Some(Box::new(request)),
-                    });
+                if !sender.is_ready() {
+                    let ready = tokio::time::timeout(limits::POOL_READY_TIMEOUT, sender.ready());
+                    let failure = match ready.await {
+                        Ok(Ok(())) => None,
+                        Ok(Err(error)) => Some(error.into()),
+                        Err(_) => Some(SendFailure::NotReady),
+                    };
+                    if let Some(error) = failure {
+                        // Nobody else shall wait for it either; what it still does, it finishes.
+                        self.connection = None;
+                        let request = Some(Box::new(request));
+                        return Err(SendError { error, request });
+                    }
                 }
                 settle(sender.try_send_request(request)).await
             }
@@ -256,7 +283,10 @@ impl Lease {
                 let request = with_authority(request);
                 settle(shared.sender.clone().try_send_request(request)).await
             }
-            None => std::future::pending().await,
+            None => Err(SendError {
+                error: SendFailure::NotReady,
+                request: Some(Box::new(request)),
+            }),
         }
     }
 }
@@ -276,7 +306,7 @@ async fn settle(sending: impl Future<Output = Sent>) -> Result<Response<Incoming
     sending.await.map_err(|mut failed| {
         let request = failed.take_message().map(Box::new);
         SendError {
-            error: failed.into_error(),
+            error: failed.into_error().into(),
             request,
         }
     })
@@ -319,3 +349,6 @@ impl Drop for Waiting<'_> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

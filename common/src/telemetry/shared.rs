@@ -9,7 +9,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::label::Label;
 use super::metric::{self, ByLabel, ByLabels, Named};
+use crate::policy::allow_list::NodeKind;
 use crate::time::UnixTime;
 
 /// A registry whose metrics are called `edge_..` on both edges, with the product and its version in `edge_build_info`.
@@ -20,6 +22,19 @@ pub fn registry(product: &'static str) -> Registry {
     let build = Info::new([("product", product), ("version", version)]);
     registry.register("build", "What runs", build);
     registry
+}
+
+impl Label for NodeKind {
+    const NAME: &'static str = "kind";
+    const ALL: &'static [Self] = &[Self::ImPresence, Self::Tftp, Self::Ucm, Self::Unity];
+
+    fn as_str(self) -> &'static str {
+        Self::as_str(self)
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
 }
 
 crate::label! {
@@ -327,7 +342,6 @@ impl Certificates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::Label as _;
 
     #[test]
     fn a_status_has_its_own_label_or_that_of_its_class() {
@@ -346,6 +360,13 @@ mod tests {
             (600, "none"),
         ] {
             assert_eq!(Status::of(code).as_str(), label, "{code}");
+        }
+    }
+
+    #[test]
+    fn the_index_of_a_node_kind_is_its_place_in_the_list() {
+        for (index, kind) in NodeKind::ALL.iter().enumerate() {
+            assert_eq!(kind.index(), index);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Everything around edge-c that must be right: its certificate, every edge-e, the inside DNS, the inner servers.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,8 +13,9 @@ use common::runtime::doctor::{self, Finding, Report, TlsProbe};
 use common::tls::config as tls;
 use rustls::ClientConfig;
 
-use crate::config::{Config, Edge, NodeKind, ServiceDomain};
+use crate::config::{Config, Edge, ServiceDomain};
 use crate::discovery::dns::{Dns, DnsConfig, SrvAnswer};
+use crate::discovery::{Node, NodeKind};
 
 pub(super) async fn examine(loaded: &Loaded<Config>) -> Report {
     let config = &loaded.config;
@@ -58,7 +60,10 @@ fn state_folder(folder: &Path) -> Finding {
 /// Every edge-e, through TCP and TLS with the link's own certificates on both sides.
 async fn links(config: &Config) -> Vec<Finding> {
     match link_client(&config.link.identity) {
-        Ok(tls) => probe_all(config.edges.iter().map(|edge| link(edge, &tls))).await,
+        Ok(tls) => {
+            let bind = config.link.bind_address;
+            probe_all(config.edges.iter().map(|edge| link(edge, bind, &tls))).await
+        }
         Err(cause) => vec![Finding::fail("links", cause, "correct [link]")],
     }
 }
@@ -74,12 +79,13 @@ fn link_client(identity: &LinkIdentity) -> Result<Arc<ClientConfig>, String> {
     tls::link_client(certified, anchors).map(Arc::new)
 }
 
-fn link(edge: &Edge, config: &Arc<ClientConfig>) -> TlsProbe {
+fn link(edge: &Edge, bind: Option<IpAddr>, config: &Arc<ClientConfig>) -> TlsProbe {
     TlsProbe {
         what: format!("link to {}", edge.name),
         address: edge.address.clone(),
         name: Host::Name(edge.certificate_name.clone()),
         config: Arc::clone(config),
+        bind,
     }
 }
 
@@ -126,6 +132,7 @@ async fn inside(config: &Config) -> Vec<Finding> {
                 },
                 name: server.host.clone(),
                 config: Arc::clone(&tls),
+                bind: config.inside.bind_address,
             })),
             Err(error) => {
                 let remedy = "give it an address record in the inside DNS";
@@ -157,7 +164,7 @@ fn configured(config: &Config) -> Vec<HostPort> {
         let usual = port(node.kind)?;
         Some(HostPort {
             host: node.host.clone(),
-            port: node.port.map_or(usual, std::num::NonZeroU16::get),
+            port: node.port.unwrap_or(usual),
         })
     });
     nodes.collect()
@@ -193,7 +200,7 @@ async fn services(config: &Config, dns: &Dns, domain: &ServiceDomain) -> (Findin
             Err(error) => failure = Some(error),
         }
     }
-    let is_ucm = |node: &crate::config::Node| node.kind == NodeKind::Ucm;
+    let is_ucm = |node: &Node| node.kind == NodeKind::Ucm;
     let is_configured = config
         .nodes
         .iter()

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use common::config::{Table, Value};
 use common::net::Domain;
+use common::policy::allow_list::{Node, NodeKind};
 
-use super::{Config, Edge, NodeKind};
+use super::{Config, Edge};
 
 /// Two edges with one name or one address would be one edge with two links.
 pub(super) fn edges(tables: &[Table<'_>], edges: &[Edge]) {
@@ -75,7 +76,7 @@ pub(super) fn domains(tables: &[Table<'_>], dns: &Table<'_>, config: &Config) {
                 "each domain once",
             );
         }
-        let is_ucm = |node: &&super::Node| node.kind == NodeKind::Ucm;
+        let is_ucm = |node: &&Node| node.kind == NodeKind::Ucm;
         let mut ucms = config.nodes.iter().filter(is_ucm);
         let has_ucm = ucms.any(|node| node.deployment == domain.deployment);
         if config.dns.servers.is_empty() && !has_ucm {

@@ -9,11 +9,9 @@ use common::config::{FileKind, Problem, Table, Value};
 use common::id::CoreId;
 use common::limits;
 use common::net::{Deployment, Domain};
+use common::policy::allow_list::{Node, NodeKind};
 
-use super::{
-    Config, Dns, Edge, Inside, Link, Node, NodeKind, Proxy, ServiceDomain, Session, SignIn, Sso,
-    cross,
-};
+use super::{Config, Dns, Edge, Inside, Link, Proxy, ServiceDomain, Session, SignIn, Sso, cross};
 
 pub(super) fn config(root: &Table<'_>) -> Option<Config> {
     let allowed = "the name in its link certificate, such as name = \"edge-c1.link.internal\"";
@@ -154,11 +152,12 @@ fn service_domain(table: &Table<'_>) -> Option<ServiceDomain> {
 
 fn node(table: &Table<'_>) -> Option<Node> {
     let words = [
-        ("ucm", NodeKind::Ucm),
-        ("imp", NodeKind::ImPresence),
-        ("unity", NodeKind::Unity),
-        ("tftp", NodeKind::Tftp),
-    ];
+        NodeKind::Ucm,
+        NodeKind::ImPresence,
+        NodeKind::Unity,
+        NodeKind::Tftp,
+    ]
+    .map(|kind| (kind.as_str(), kind));
     let allowed = "kind = \"ucm\", \"imp\", \"unity\" or \"tftp\"";
     let kind = table.required("kind", allowed, |value| value.choice(&words));
     let allowed = "host = \"cucm1.example.com\"; its certificate must have this name";
@@ -168,7 +167,7 @@ fn node(table: &Table<'_>) -> Option<Node> {
     Some(Node {
         kind: kind?,
         host: host?,
-        port: port.and_then(NonZeroU16::new),
+        port,
         deployment,
     })
 }

@@ -11,6 +11,7 @@ use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -21,10 +22,15 @@ use super::UdsFailure;
 #[derive(Debug)]
 pub(super) struct Connection {
     sender: SendRequest<Empty<Bytes>>,
+    /// What the node's certificate was verified with.
+    verified_by: Arc<ClientConfig>,
 }
 
 impl Connection {
-    pub(super) async fn open<S>(stream: S) -> Result<Self, UdsFailure>
+    pub(super) async fn open<S>(
+        stream: S,
+        verified_by: Arc<ClientConfig>,
+    ) -> Result<Self, UdsFailure>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -39,7 +45,10 @@ impl Connection {
                 tracing::debug!(%error, "connection to a UDS node ended");
             }
         }));
-        Ok(Self { sender })
+        Ok(Self {
+            sender,
+            verified_by,
+        })
     }
 
     pub(super) async fn send(
@@ -76,13 +85,15 @@ impl Pool {
         permits.acquire_owned().await.ok()
     }
 
-    /// The connection used last, if it is still fresh.
-    pub(super) fn take(&self, node: &HostPort) -> Option<Connection> {
+    /// The connection used last, if it is still fresh and its node was verified with `tls`.
+    pub(super) fn take(&self, node: &HostPort, tls: &Arc<ClientConfig>) -> Option<Connection> {
         let now = Instant::now();
         let mut nodes = self.lock();
         let idle = &mut nodes.get_mut(node)?.idle;
         idle.retain(|(connection, since)| {
-            !connection.sender.is_closed() && now.duration_since(*since) < limits::UDS_IDLE_TIMEOUT
+            !connection.sender.is_closed()
+                && Arc::ptr_eq(&connection.verified_by, tls)
+                && now.duration_since(*since) < limits::UDS_IDLE_TIMEOUT
         });
         idle.pop().map(|(connection, _)| connection)
     }

@@ -171,3 +171,21 @@ async fn ids_and_credentials_that_can_not_be_written_stay_here() {
     }
     assert!(world.nodes.asked().is_empty());
 }
+
+#[tokio::test]
+async fn after_a_change_of_trust_anchors_no_older_connection_is_used() {
+    let world = World::start(&[&[NODE]]).await;
+    let (uds, node) = (world.uds(), world.node(NODE));
+    uds.version(&node).await.unwrap();
+
+    let nobody = rustls::ClientConfig::builder()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    world.tls.store(Arc::new(nobody));
+
+    let refused = uds.version(&node).await.unwrap_err();
+    assert!(
+        matches!(refused.reason, UdsFailure::Dial(DialError::Tls(_))),
+        "{refused}"
+    );
+}

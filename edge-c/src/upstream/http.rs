@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use common::limits;
 use common::mra::access::Refusal;
 use common::net::{HostPort, Origin, Scheme};
@@ -22,9 +21,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::dial::{self, DialError, InsideTls};
 use crate::discovery::Discovery;
 use crate::discovery::dns::{Dns, DnsError};
-use crate::uds::dial::{self, DialError};
 
 /// How inner servers are reached.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +96,7 @@ impl UpstreamError {
 /// All inner servers.
 pub struct Upstreams {
     config: Config,
-    tls: ArcSwap<rustls::ClientConfig>,
+    tls: InsideTls,
     dns: Arc<Dns>,
     discovery: Arc<Discovery>,
     origins: Mutex<HashMap<Origin, Arc<Upstream>>>,
@@ -122,24 +121,19 @@ impl fmt::Debug for Upstreams {
 impl Upstreams {
     /// No connection yet.
     #[must_use]
-    pub fn new(
-        config: Config,
-        tls: Arc<rustls::ClientConfig>,
-        dns: Arc<Dns>,
-        discovery: Arc<Discovery>,
-    ) -> Self {
+    pub fn new(config: Config, tls: InsideTls, dns: Arc<Dns>, discovery: Arc<Discovery>) -> Self {
         Self {
             config,
-            tls: ArcSwap::new(tls),
+            tls,
             dns,
             discovery,
             origins: Mutex::default(),
         }
     }
 
-    /// Verifies new connections by other trust anchors from now on.
-    pub fn set_tls(&self, tls: Arc<rustls::ClientConfig>) {
-        self.tls.store(tls);
+    /// Uses no connection again that is open now: it was verified by trust anchors that may have changed.
+    pub fn forget_connections(&self) {
+        lock(&self.origins).clear();
     }
 
     /// Sends a request whose target is in origin form, and returns the answer as it arrives.
@@ -205,7 +199,7 @@ impl Upstreams {
                     request = again;
                 }
                 (Err(SendError { error, .. }), None) => {
-                    return Err(UpstreamError::Http(chain(&error)));
+                    return Err(UpstreamError::Http(error.to_string()));
                 }
             }
         }

@@ -37,7 +37,6 @@ fn the_smallest_file_gets_every_default() {
         Path::new("/etc/edge/edge.pem")
     );
     assert_eq!(config.admin.listen, "127.0.0.1:9001".parse().unwrap());
-    assert_eq!(config.link.https_transport, HttpsTransport::Pool);
     assert_eq!(
         config.limits.connections_max,
         limits::PUBLIC_CONNECTIONS_DEFAULT

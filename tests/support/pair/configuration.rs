@@ -22,8 +22,6 @@ pub(super) fn edge_e(dir: &Path, world: &World, number: u8, cores: u8) -> Table 
     let cores = strings((1..=cores).map(|n| format!("edge-c{n}.link.internal")));
     let admin = loopback(9000 + u16::from(number)).to_string();
     let mut table = toml! {
-        [link]
-        https_transport = "pool"
         [log]
         format = "json"
         filter = "debug"

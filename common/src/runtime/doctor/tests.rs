@@ -1,6 +1,6 @@
 //! The doctor against certificates and peers that are right, and that are wrong in one way each.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -45,6 +45,9 @@ fn name(text: &str) -> Domain {
     text.parse().unwrap()
 }
 
+/// Where the doctor connects from: not what the system would choose for a peer on loopback.
+const BIND: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
+
 /// A link listener as edge-e has it, for one connection.
 async fn link_listener(files: &Files, anchors: &str) -> SocketAddr {
     let anchors = pem::trust_anchors(&[files.path(anchors)]).unwrap();
@@ -53,7 +56,8 @@ async fn link_listener(files: &Files, anchors: &str) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(tokio::spawn(async move {
-        let (socket, _) = listener.accept().await.unwrap();
+        let (socket, peer) = listener.accept().await.unwrap();
+        assert_eq!(peer.ip(), BIND);
         let stream = TlsAcceptor::from(Arc::new(server)).accept(socket).await;
         // Held open until the doctor hangs up, as a listener that waits for a greeting does.
         if let Ok(mut stream) = stream {
@@ -74,6 +78,7 @@ async fn dial(files: &Files, address: SocketAddr, name: &str, anchors: &str) -> 
         },
         name: Host::parse(name).unwrap(),
         config: Arc::new(config::link_client(identity, anchors).unwrap()),
+        bind: Some(BIND),
     })
     .await
 }

@@ -1,14 +1,14 @@
 //! Connects to a peer over TLS and says in words what it is like.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::{AlertDescription, CertificateError, ClientConfig};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -30,6 +30,8 @@ pub struct TlsProbe {
     pub name: Host,
     /// How to verify it, and what to show it.
     pub config: Arc<ClientConfig>,
+    /// The local address to connect from.
+    pub bind: Option<IpAddr>,
 }
 
 /// Connects, shakes hands, waits a moment whether the peer takes our certificate, and hangs up.
@@ -39,10 +41,11 @@ pub async fn probe(probe: TlsProbe) -> Finding {
         address,
         name,
         config,
+        bind,
     } = probe;
     let began = clock::now();
     let deadline = limits::DOCTOR_DEADLINE;
-    let connecting = tokio::time::timeout(deadline, connect(&address, &name, config));
+    let connecting = tokio::time::timeout(deadline, connect(&address, bind, &name, config));
     let mut stream = match connecting.await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -82,6 +85,7 @@ pub async fn probe(probe: TlsProbe) -> Finding {
 
 async fn connect(
     address: &HostPort,
+    bind: Option<IpAddr>,
     name: &Host,
     config: Arc<ClientConfig>,
 ) -> io::Result<TlsStream<TcpStream>> {
@@ -91,12 +95,34 @@ async fn connect(
     };
     let server_name = server_name.map_err(io::Error::other)?;
     let socket = match &address.host {
-        Host::Address(ip) => TcpStream::connect(SocketAddr::new(*ip, address.port)).await?,
-        Host::Name(host) => TcpStream::connect((host.as_str(), address.port)).await?,
+        Host::Address(ip) => connect_from(bind, SocketAddr::new(*ip, address.port)).await?,
+        Host::Name(host) => {
+            let mut last = Err(io::ErrorKind::AddrNotAvailable.into());
+            let found = tokio::net::lookup_host((host.as_str(), address.port)).await?;
+            for address in found.take(limits::ADDRESSES_MAX) {
+                last = connect_from(bind, address).await;
+                if last.is_ok() {
+                    break;
+                }
+            }
+            last?
+        }
     };
     TlsConnector::from(config)
         .connect(server_name, socket)
         .await
+}
+
+async fn connect_from(bind: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if to.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    if let Some(source) = bind.filter(|source| source.is_ipv4() == to.is_ipv4()) {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    socket.connect(to).await
 }
 
 #[expect(

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use common::limits;
 use common::net::Host;
 use rustls::ClientConfig;
@@ -14,6 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+/// How inner servers are verified, now; a reload replaces it for everybody who dials inside.
+pub type InsideTls = Arc<ArcSwap<ClientConfig>>;
 
 /// Why no connection came about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
