@@ -7,6 +7,7 @@
     reason = "helpers of tests; a failure ends the test that called them"
 )]
 
+mod demo;
 mod inner_world;
 mod lab;
 mod signin;

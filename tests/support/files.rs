@@ -24,8 +24,8 @@ pub fn configuration(world: &World) -> BTreeMap<String, Vec<u8>> {
         "/jabber-config.xml".to_owned(),
         format!(
             "{DECLARATION}<config version=\"1.0\"><Directory><PhotoURI>\
-             https://{}/photos/%%uid%%.jpg</PhotoURI></Directory></config>\n",
-            world.photos.host
+             https://{}:{}/photos/%%uid%%.jpg</PhotoURI></Directory></config>\n",
+            world.photos.host, world.ports.photos
         ),
     );
     for user in &world.users {

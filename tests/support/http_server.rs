@@ -191,6 +191,9 @@ async fn serve(
     config: Option<Arc<ServerConfig>>,
     handler: Handler,
 ) {
+    // As real servers have it: else session tickets hold the first answer back for 40 ms. A connection that is gone by now
+    // fails at its first read.
+    drop(stream.set_nodelay(true));
     let reset = Arc::new(AtomicBool::new(false));
     let stream = Resettable {
         stream,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use certs::{Identity, Pki, Plan};
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::dns::Zone;
@@ -53,7 +53,7 @@ pub struct InnerWorld {
 }
 
 /// What a script needs to know of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Description {
     /// The service domain.
     pub domain: String,

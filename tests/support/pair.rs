@@ -230,7 +230,8 @@ impl Member {
         self.dir.join(format!("{}.log", self.name))
     }
 
-    fn admin(&self) -> Result<SocketAddr> {
+    /// Where its admin listener is, seen from its own zone.
+    pub fn admin(&self) -> Result<SocketAddr> {
         let admin = self.config.get("admin").and_then(|a| a.get("listen"));
         let text = admin.and_then(toml::Value::as_str).context("no [admin]")?;
         Ok(text.parse()?)
@@ -256,7 +257,7 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 }
 
 /// One GET without a client library, as the admin listener is on another zone's loopback.
-fn ask_admin(place: &Place, admin: SocketAddr, path: &str) -> Result<(u16, String)> {
+pub fn ask_admin(place: &Place, admin: SocketAddr, path: &str) -> Result<(u16, String)> {
     let mut stream = place.connect(admin, ADMIN_LIMIT)?;
     stream.set_read_timeout(Some(ADMIN_LIMIT))?;
     write!(
