@@ -1,6 +1,7 @@
 //! The shells around the cores, and the only part that knows tokio: accept loops, reload, drain, supervision.
 
 pub mod admin;
+pub mod aside;
 pub mod body;
 pub mod clock;
 pub mod control;

@@ -23,6 +23,7 @@ use common::runtime::exit::RunError;
 use common::runtime::reload::{self, FileWatch, Hangups, ReloadMetrics};
 use common::runtime::supervise::Supervisor;
 use common::runtime::telemetry::LogControl;
+use common::runtime::workers::Workers;
 use common::runtime::{clock, lifecycle, listen};
 use common::telemetry::{LinkPurpose, PoolState};
 use common::tls::config as tls;
@@ -166,6 +167,7 @@ impl App {
 
     fn add_links(&mut self, config: &Config) -> Result<(), RunError> {
         let instance = instance();
+        let workers = Workers::start("edge-c", config.worker_threads).map_err(unusable)?;
         for edge in &config.edges {
             let policy = policy::for_edge(config, edge).map_err(unusable)?;
             let policy = watch::Sender::new(Arc::new(policy));
@@ -175,6 +177,7 @@ impl App {
                 policy.subscribe(),
                 self.sessions.clone(),
                 Arc::clone(&self.streams),
+                workers.clone(),
             );
             self.links.push(Arc::new(link));
             self.policies.push(policy);

@@ -106,8 +106,7 @@ fn serve(file: &ConfigFile) -> Result<(), RunError> {
         let (key, remedy) = (&warning.place.key, &warning.remedy);
         tracing::warn!(key, reason = warning.why, remedy, "configuration");
     }
-    let runtime = terminal::runtime("edge-c", loaded.config.worker_threads)
-        .map_err(|error| unavailable("worker threads", &error))?;
+    let runtime = terminal::runtime().map_err(|error| unavailable("worker threads", &error))?;
     runtime.block_on(async {
         let shutdown = drain::termination().map_err(|error| unavailable("signals", &error))?;
         app::run(loaded, log, shutdown).await
@@ -132,7 +131,7 @@ fn doctor(checked: &Checked) -> Exit {
     let Ok(valid) = &loaded else {
         return terminal::report(&loaded, checked.output.json);
     };
-    match terminal::runtime("edge-c", None) {
+    match terminal::runtime() {
         Ok(runtime) => {
             let report = runtime.block_on(doctor::examine(valid));
             terminal::diagnosis(&report, checked.output.json)

@@ -18,6 +18,7 @@ use common::net::{Domain, Host, HostPort};
 use common::runtime::drain::Signal;
 use common::runtime::http_server::{self, Timeouts, Version};
 use common::runtime::progress::Counters;
+use common::runtime::workers::Workers;
 use common::runtime::{clock, control, greeting, listen};
 use rustls_pki_types::{DnsName, ServerName};
 use tokio::net::{TcpSocket, TcpStream};
@@ -62,6 +63,7 @@ pub struct LinkClient {
     policy: watch::Receiver<Arc<Policy>>,
     sessions: Sessions,
     streams: Arc<Streams>,
+    workers: Workers,
     is_up: watch::Sender<bool>,
     https: Arc<Https>,
 }
@@ -103,6 +105,7 @@ impl LinkClient {
         policy: watch::Receiver<Arc<Policy>>,
         sessions: Sessions,
         streams: Arc<Streams>,
+        workers: Workers,
     ) -> Self {
         Self {
             config,
@@ -110,6 +113,7 @@ impl LinkClient {
             policy,
             sessions,
             streams,
+            workers,
             is_up: watch::Sender::new(false),
             https: Arc::default(),
         }
@@ -234,7 +238,8 @@ impl LinkClient {
                 self.https.dialling.fetch_add(1, Ordering::Relaxed);
                 let client = Arc::clone(self);
                 let drain = drain.clone();
-                tokio::spawn(async move { client.https_connection(drain).await }.in_current_span());
+                self.workers
+                    .spawn(async move { client.https_connection(drain).await });
             }
             changed.await;
         }
@@ -297,7 +302,7 @@ impl LinkClient {
                 response
             }
         };
-        // Requests under way are finished after the drain has begun; `over` cuts off what is left.
+        // Requests under way are finished after the drain has begun; what is left when it is over ends with the workers.
         let serving = http_server::serve(
             stream,
             version,
@@ -306,10 +311,8 @@ impl LinkClient {
             TIMEOUTS,
             drain.draining(),
         );
-        tokio::select! {
-            ended = Box::pin(serving) => tracing::debug!(reason = %ended, "HTTPS connection ended"),
-            () = drain.over() => {}
-        }
+        let ended = Box::pin(serving).await;
+        tracing::debug!(edge = %self.config.edge, reason = %ended, "HTTPS connection ended");
     }
 
     async fn dial(

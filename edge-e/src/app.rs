@@ -17,6 +17,7 @@ use common::runtime::exit::RunError;
 use common::runtime::reload::{self, FileWatch, Hangups, ReloadMetrics};
 use common::runtime::supervise::Supervisor;
 use common::runtime::telemetry::LogControl;
+use common::runtime::workers::Workers;
 use common::runtime::{clock, lifecycle, listen};
 use common::tls::config::{self as tls, Certificates};
 use prometheus_client::registry::Registry;
@@ -102,12 +103,14 @@ impl App {
         let certificates = Arc::new(Certificates::new(default, others));
         let tls = tls::public_server(Arc::clone(&certificates)).map_err(unusable)?;
         let cores: Arc<Cores> = Arc::default();
+        let workers = Workers::start("edge-e", config.worker_threads).map_err(unusable)?;
         let admission = Admission::new(config.limits);
         let https = Arc::new(Https {
             cores: Arc::clone(&cores),
             admission: Arc::clone(&admission),
             tls: Arc::new(tls),
             metrics: metrics.clone(),
+            workers: workers.clone(),
         });
         let link = Arc::new(LinkServer {
             name: config.name.clone(),
@@ -115,6 +118,7 @@ impl App {
             cores: Arc::clone(&cores),
             settings: ArcSwap::from_pointee(settings(&config.link).map_err(unusable)?),
             metrics: metrics.clone(),
+            workers,
         });
         Ok(Self {
             cores,

@@ -8,6 +8,7 @@ use common::limits;
 use common::link::greeting::{Answer, Hello, PROTOCOL, Purpose};
 use common::net::Domain;
 use common::runtime::drain::Signal;
+use common::runtime::workers::Workers;
 use common::runtime::{clock, control, greeting, listen};
 use common::telemetry::{HandshakeOutcome, LinkRefusal};
 use common::tls::identity;
@@ -17,7 +18,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tracing::Instrument as _;
 
 use crate::cores::{self, Core, Cores};
 use crate::metrics::{Listener, Metrics};
@@ -55,6 +55,8 @@ pub struct LinkServer {
     pub settings: ArcSwap<Settings>,
     /// What is counted.
     pub metrics: Metrics,
+    /// Who drives the connections.
+    pub workers: Workers,
 }
 
 type Stream = TlsStream<TcpStream>;
@@ -75,21 +77,17 @@ impl LinkServer {
                 continue;
             };
             let server = Arc::clone(&self);
-            let drain = drain.clone();
-            let connection = async move {
+            let connection = move |stream| async move {
                 let _permit = permit;
-                tokio::select! {
-                    result = server.connection(stream) => {
-                        if let Err(error) = result {
-                            tracing::warn!(side = "link", reason = %format_args!("{error:#}"),
-                                remedy = "compare names and certificates of the two edges with `doctor`",
-                                "link connection refused");
-                        }
-                    }
-                    () = drain.over() => {}
+                if let Err(error) = server.connection(stream).await {
+                    tracing::warn!(side = "link", %peer, reason = %format_args!("{error:#}"),
+                        remedy = "compare names and certificates of the two edges with `doctor`",
+                        "link connection refused");
                 }
             };
-            tokio::spawn(connection.instrument(tracing::info_span!("link", %peer)));
+            if let Err(error) = self.workers.spawn_with(stream, connection) {
+                tracing::debug!(side = "local", reason = %error, "link connection gone before it was served");
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Connections on which this side is the HTTP client, leased for one request at a time (HTTP/1.1) or shared (HTTP/2).
 //!
 //! edge-e takes the connections that edge-c dialled; edge-c those it dialled to an origin. The pool never dials.
+//! A request prefers a connection that its own worker drives: then no other thread has to wake for it.
 
 use std::future::Future;
 use std::pin::pin;
@@ -15,12 +16,13 @@ use tokio::sync::Notify;
 
 use crate::limits;
 use crate::runtime::body::Body;
-use crate::runtime::clock;
+use crate::runtime::{clock, workers};
 
 /// The connections to one peer.
 #[derive(Debug, Default)]
 pub struct Pool {
-    idle: Mutex<Vec<Idle>>,
+    /// By the worker that drives them; workers beyond the number of shards share.
+    idle: [Mutex<Vec<Idle>>; SHARDS],
     shared: Mutex<Vec<Arc<Shared>>>,
     returned: Notify,
     waiting: AtomicUsize,
@@ -33,14 +35,8 @@ struct Idle {
     since: Instant,
 }
 
-impl Idle {
-    fn lease(self) -> (Connection, Duration) {
-        (
-            Connection::Exclusive(self.sender),
-            clock::elapsed(self.since),
-        )
-    }
-}
+/// Enough for the processors of any machine this runs on.
+const SHARDS: usize = 16;
 
 /// An HTTP/2 connection, with its streams counted by us: over the peer's limit `h2` queues, it does not refuse.
 #[derive(Debug)]
@@ -88,13 +84,22 @@ impl Pool {
         Arc::default()
     }
 
-    /// Adds an HTTP/1.1 connection.
+    /// Adds an HTTP/1.1 connection that is driven by this thread.
     pub fn add(&self, sender: http1::SendRequest<Body>) {
-        lock(&self.idle).push(Idle {
+        self.add_to(workers::current(), sender);
+    }
+
+    fn add_to(&self, worker: usize, sender: http1::SendRequest<Body>) {
+        lock(self.shard(worker)).push(Idle {
             sender,
             since: clock::now(),
         });
         self.returned.notify_one();
+    }
+
+    fn shard(&self, worker: usize) -> &Mutex<Vec<Idle>> {
+        let [first, ..] = &self.idle;
+        self.idle.get(worker % SHARDS).unwrap_or(first)
     }
 
     /// Adds an HTTP/2 connection that takes `streams_max` requests at a time.
@@ -115,17 +120,27 @@ impl Pool {
 
     /// HTTP/1.1 connections waiting for a request.
     pub fn idle(&self) -> usize {
-        lock(&self.idle).len()
+        self.idle.iter().map(|shard| lock(shard).len()).sum()
     }
 
-    /// A free connection, if there is one now.
+    /// A free connection, if there is one now; one of this worker's if it has any.
     pub fn try_lease(self: &Arc<Self>) -> Option<Lease> {
-        let (connection, idled) = self
-            .pop_idle()
-            .or_else(|| Some((self.share()?, Duration::ZERO)))?;
+        let own = workers::current();
+        let taken = (0..SHARDS).find_map(|distance| {
+            let worker = own.wrapping_add(distance) % SHARDS;
+            Some((worker, pop(self.shard(worker))?))
+        });
+        let (worker, connection, idled) = match taken {
+            Some((worker, one)) => {
+                let idled = clock::elapsed(one.since);
+                (worker, Connection::Exclusive(one.sender), idled)
+            }
+            None => (own, self.share()?, Duration::ZERO),
+        };
         self.busy.fetch_add(1, Ordering::Relaxed);
         Some(Lease {
             connection: Some(connection),
+            worker,
             idled,
             pool: Arc::clone(self),
         })
@@ -152,23 +167,27 @@ impl Pool {
     /// Drops what has been idle for longer than `age`, but for the `keep` used last.
     pub fn trim(&self, age: Duration, keep: usize) {
         let now = clock::now();
-        let mut idle = lock(&self.idle);
-        let removable = idle.len().saturating_sub(keep);
         let is_old = |one: &Idle| now.saturating_duration_since(one.since) > age;
-        let old = idle
-            .iter()
-            .take(removable)
-            .take_while(|one| is_old(one))
-            .count();
-        idle.drain(..old);
-        idle.retain(|one| !one.sender.is_closed());
-        drop(idle);
+        let mut removable = self.idle().saturating_sub(keep);
+        for shard in &self.idle {
+            let mut idle = lock(shard);
+            let old = idle
+                .iter()
+                .take(removable)
+                .take_while(|one| is_old(one))
+                .count();
+            idle.drain(..old);
+            removable = removable.saturating_sub(old);
+            idle.retain(|one| !one.sender.is_closed());
+        }
         lock(&self.shared).retain(|one| !one.sender.is_closed());
     }
 
     /// Drops every connection; requests under way go on.
     pub fn clear(&self) {
-        lock(&self.idle).clear();
+        for shard in &self.idle {
+            lock(shard).clear();
+        }
         lock(&self.shared).clear();
     }
 
@@ -183,26 +202,6 @@ impl Pool {
             }
             returned.await;
         }
-    }
-
-    /// The connection used last, so that the rest can grow old; one that is ready at once if there is one near.
-    fn pop_idle(&self) -> Option<(Connection, Duration)> {
-        let mut idle = lock(&self.idle);
-        let ready = idle
-            .iter()
-            .rev()
-            .take(NEAR)
-            .position(|one| one.sender.is_ready());
-        if let Some(from_end) = ready {
-            let at = idle.len().checked_sub(from_end)?.checked_sub(1)?;
-            return Some(idle.swap_remove(at).lease());
-        }
-        while let Some(one) = idle.pop() {
-            if !one.sender.is_closed() {
-                return Some(one.lease());
-            }
-        }
-        None
     }
 
     fn share(&self) -> Option<Connection> {
@@ -221,6 +220,26 @@ impl Pool {
     }
 }
 
+/// The connection used last, so that the rest can grow old; one that is ready at once if there is one near.
+fn pop(shard: &Mutex<Vec<Idle>>) -> Option<Idle> {
+    let mut idle = lock(shard);
+    let ready = idle
+        .iter()
+        .rev()
+        .take(NEAR)
+        .position(|one| one.sender.is_ready());
+    if let Some(from_end) = ready {
+        let at = idle.len().checked_sub(from_end)?.checked_sub(1)?;
+        return Some(idle.swap_remove(at));
+    }
+    while let Some(one) = idle.pop() {
+        if !one.sender.is_closed() {
+            return Some(one);
+        }
+    }
+    None
+}
+
 /// How far from the end of the stack a ready connection is looked for.
 const NEAR: usize = 4;
 
@@ -229,6 +248,8 @@ const NEAR: usize = 4;
 pub struct Lease {
     /// `None` while being dropped, and after a failure that makes the connection useless.
     connection: Option<Connection>,
+    /// Who drives the connection.
+    worker: usize,
     idled: Duration,
     pool: Arc<Pool>,
 }
@@ -245,6 +266,7 @@ impl Lease {
         pool.busy.fetch_add(1, Ordering::Relaxed);
         Self {
             connection: Some(Connection::Exclusive(sender)),
+            worker: workers::current(),
             idled: Duration::ZERO,
             pool: Arc::clone(pool),
         }
@@ -316,7 +338,9 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.pool.busy.fetch_sub(1, Ordering::Relaxed);
         match self.connection.take() {
-            Some(Connection::Exclusive(sender)) if !sender.is_closed() => self.pool.add(sender),
+            Some(Connection::Exclusive(sender)) if !sender.is_closed() => {
+                self.pool.add_to(self.worker, sender);
+            }
             Some(Connection::Shared(shared)) => {
                 shared.streams.fetch_sub(1, Ordering::Relaxed);
                 self.pool.returned.notify_one();

@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::limits;
+use crate::runtime::aside::Aside;
 use crate::runtime::body::Body;
 use crate::runtime::progress::{Counters, Progress};
 
@@ -78,7 +79,7 @@ pub async fn serve<T, H, F>(
     handler: H,
     counters: Arc<Counters>,
     timeouts: Timeouts,
-    drain: impl Future<Output = ()>,
+    drain: impl Future<Output = ()> + Send,
 ) -> Ended
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -91,27 +92,38 @@ where
         let answer = handler(request);
         async move { Ok::<_, Infallible>(answer.await.map(|body| body.with_in_flight(in_flight))) }
     });
-    let watchdog = watch(&counters, version, timeouts);
+    // Looked at only when the timer or the signal fires, not for every request.
+    let watchdog = || Aside::new(watch(&counters, version, timeouts));
+    let interrupted = Aside::new(async {
+        tokio::select! {
+            reason = watch(&counters, version, timeouts) => Some(reason),
+            () = drain => None,
+        }
+    });
     match version {
         Version::Http1 => {
             let mut connection = pin!(http1_builder().serve_connection(io, service));
             tokio::select! {
                 biased;
                 done = &mut connection => return ended(done),
-                reason = watchdog => return reason,
-                () = drain => connection.as_mut().graceful_shutdown(),
+                interruption = interrupted => match interruption {
+                    Some(reason) => return reason,
+                    None => connection.as_mut().graceful_shutdown(),
+                },
             }
-            finish(connection, watch(&counters, version, timeouts)).await
+            finish(connection, watchdog()).await
         }
         Version::Http2 | Version::LinkHttp2 => {
             let mut connection = pin!(http2_builder(version).serve_connection(io, service));
             tokio::select! {
                 biased;
                 done = &mut connection => return ended(done),
-                reason = watchdog => return reason,
-                () = drain => connection.as_mut().graceful_shutdown(),
+                interruption = interrupted => match interruption {
+                    Some(reason) => return reason,
+                    None => connection.as_mut().graceful_shutdown(),
+                },
             }
-            finish(connection, watch(&counters, version, timeouts)).await
+            finish(connection, watchdog()).await
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What commands print, and the runtime they run on. Logs are elsewhere: this is for who typed the command.
 
 use std::io::{self, Write as _};
-use std::num::NonZeroUsize;
 
 use tokio::runtime::Runtime;
 
@@ -50,14 +49,12 @@ pub fn diagnosis(report: &Report, is_json: bool) -> Exit {
     }
 }
 
-/// A runtime with `threads` worker threads, or one for each processor.
+/// The runtime of everything that is not a client's connection: those have `workers`.
 ///
 /// # Errors
-/// If threads can't be made.
-pub fn runtime(name: &str, threads: Option<NonZeroUsize>) -> io::Result<Runtime> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if let Some(threads) = threads {
-        builder.worker_threads(threads.get());
-    }
-    builder.enable_all().thread_name(name).build()
+/// If it can't be made.
+pub fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
 }

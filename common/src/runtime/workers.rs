@@ -45,7 +45,11 @@ impl Workers {
         let handles = (0..count.unwrap_or(processors).get())
             .map(|number| start_one(format!("{name}-{number}"), number, ended.clone()))
             .collect::<io::Result<Vec<_>>>()?;
-        Ok(Self { handles: handles.into(), next: Arc::default(), _alive: alive })
+        Ok(Self {
+            handles: handles.into(),
+            next: Arc::default(),
+            _alive: alive,
+        })
     }
 
     /// How many there are.
@@ -60,7 +64,9 @@ impl Workers {
         F: Future<Output = ()> + Send + 'static,
     {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let chosen = turn.checked_rem(self.handles.len()).and_then(|at| self.handles.get(at));
+        let chosen = turn
+            .checked_rem(self.handles.len())
+            .and_then(|at| self.handles.get(at));
         if let Some(handle) = chosen {
             drop(handle.spawn(task));
         }
@@ -89,7 +95,10 @@ impl Workers {
 }
 
 fn start_one(name: String, number: usize, mut ended: watch::Receiver<()>) -> io::Result<Handle> {
-    let runtime = Builder::new_current_thread().enable_all().thread_name(&name).build()?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .thread_name(&name)
+        .build()?;
     let handle = runtime.handle().clone();
     let work = move || {
         CURRENT.set(number);
@@ -132,11 +141,15 @@ mod tests {
     async fn an_accepted_connection_goes_on_in_a_worker() {
         let workers = Workers::start("test", NonZeroUsize::new(1)).unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         let (stream, _) = listener.accept().await.unwrap();
 
         let serve = |mut stream: TcpStream| async move {
-            tokio::io::AsyncWriteExt::write_all(&mut stream, b"hello").await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut stream, b"hello")
+                .await
+                .unwrap();
         };
         workers.spawn_with(stream, serve).unwrap();
 

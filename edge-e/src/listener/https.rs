@@ -21,6 +21,7 @@ use common::runtime::http_pool::SendError;
 use common::runtime::http_server::{self, Timeouts, Version};
 use common::runtime::progress::Counters;
 use common::runtime::request_count::Counted;
+use common::runtime::workers::Workers;
 use common::runtime::{clock, listen};
 use common::telemetry::{HandshakeOutcome, Route};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST};
@@ -28,7 +29,6 @@ use http::{HeaderValue, Method, Request, Response, request};
 use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tracing::Instrument as _;
 
 use crate::admission::{Admission, Admitted, NotAdmitted};
 use crate::cores::{Core, Cores, NoRoute};
@@ -46,6 +46,8 @@ pub struct Https {
     pub tls: Arc<rustls::ServerConfig>,
     /// What is counted.
     pub metrics: Metrics,
+    /// Who drives the connections.
+    pub workers: Workers,
 }
 
 const TIMEOUTS: Timeouts = Timeouts {
@@ -95,18 +97,18 @@ impl Https {
         drain: Signal,
     ) {
         let https = Arc::clone(self);
-        let connection = async move {
+        // What is still open when the drain is over ends with the worker threads.
+        let connection = move |stream| async move {
             let _in_flight = drain.in_flight();
             let open = https.metrics.open.of(Listener::Public).clone();
             open.inc();
-            tokio::select! {
-                () = https.connection(stream, peer, &drain) => {}
-                () = drain.over() => {}
-            }
+            https.connection(stream, peer, &drain).await;
             open.dec();
             drop(admitted);
         };
-        tokio::spawn(connection.instrument(tracing::debug_span!("https")));
+        if let Err(error) = self.workers.spawn_with(stream, connection) {
+            tracing::debug!(side = "local", reason = %error, "connection gone before it was served");
+        }
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, drain: &Signal) {
