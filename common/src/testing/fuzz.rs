@@ -1,6 +1,6 @@
 //! What the fuzz targets in `tests/fuzz` call: one function for each target, taking the raw bytes. The same functions
-//! replay the committed corpora in an ordinary test, so a new target is: a function here, a line in [`TARGETS`], a
-//! one-line file in `tests/fuzz/fuzz_targets`, a folder in `tests/fuzz/corpus`.
+//! replay the committed corpora in an ordinary test, so a new target is: a function here or beside the code that it
+//! tries, a line in [`TARGETS`], a one-line file in `tests/fuzz/fuzz_targets`, a folder in `tests/fuzz/corpus`.
 //!
 //! A function returns on input that it has nothing to say about and panics on a broken promise.
 
@@ -10,8 +10,30 @@ mod http_target;
 pub use allow_list::allow_list;
 pub use http_target::http_target;
 
+pub use crate::mra::cookie::fuzz_cookie as cookie;
+pub use crate::mra::edge_config::fuzz_round_trip as edge_config;
+pub use crate::mra::edge_path::fuzz as edge_path;
+
+use crate::link::control::fuzz::{frames, steps};
+
 /// A fuzz target: raw bytes in, a panic if a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target that needs nothing but this crate, by the name of its file and its corpus.
-pub const TARGETS: [(&str, Target); 2] = [("allow_list", allow_list), ("http_target", http_target)];
+pub const TARGETS: [(&str, Target); 6] = [
+    ("allow_list", allow_list),
+    ("control", control),
+    ("cookie", cookie),
+    ("edge_config", edge_config),
+    ("edge_path", edge_path),
+    ("http_target", http_target),
+];
+
+/// Control frames as raw bytes, or as steps of two sides that lose connections: the lowest bit of the first byte says which.
+pub fn control(bytes: &[u8]) {
+    match bytes.split_first() {
+        Some((first, rest)) if first % 2 == 1 => steps(rest),
+        Some((_, rest)) => frames(rest),
+        None => {}
+    }
+}
