@@ -40,11 +40,14 @@ impl Demo {
         Self::run(command, dir)
     }
 
-    /// `deploy/demo` itself, which builds first: as whoever runs the tests.
+    /// `deploy/demo` itself, as whoever runs the tests, but without the build: that would change the binaries under the
+    /// tests that run at the same time. `tests/run` runs it with the build.
     fn start_script(options: &[&str]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let built = support::pair::binary("demo").unwrap();
         let mut command = Command::new(root.join("deploy/demo"));
-        command.args(options);
+        command.arg("--no-build").args(options);
+        command.env("CARGO_TARGET_DIR", built.ancestors().nth(2).unwrap());
         Self::run(command, readable_dir())
     }
 
