@@ -99,7 +99,6 @@ fn is_ready(admin: SocketAddr) -> Result<bool> {
 fn edge_e(ground: &Ground<'_>, variant: Variant) -> String {
     let pki = ground.dir.display();
     let Variant {
-        transport,
         public,
         link,
         admin_e,
@@ -116,7 +115,6 @@ certificate = "{pki}/link/edge1.pem"
 key = "{pki}/link/edge1.key"
 trust_anchors = ["{pki}/link/ca.pem"]
 allowed_cores = ["edge-c1.link.internal"]
-https_transport = "{transport}"
 [admin]
 listen = "127.0.0.1:{admin_e}"
 [limits]
