@@ -1,5 +1,6 @@
 //! The command line, and how long and how often it means.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -21,6 +22,9 @@ pub(crate) struct Arguments {
     /// Leave this chain out; may be given several times
     #[arg(long, value_name = "CHAIN", value_enum)]
     pub(crate) without: Vec<ChainName>,
+    /// Let the edge-e and edge-c of another build, in this folder, take part too: for a change before and after
+    #[arg(long, value_name = "DIR")]
+    pub(crate) baseline: Option<PathBuf>,
     /// Print JSON for programs, with every single value
     #[arg(long)]
     pub(crate) json: bool,
@@ -55,6 +59,8 @@ pub(crate) enum ChainName {
     Nginx,
     /// HAProxy -> HAProxy
     Haproxy,
+    /// edge-e and edge-c of `--baseline`, `https_transport = "pool"`
+    Baseline,
 }
 
 impl ChainName {
@@ -65,6 +71,7 @@ impl ChainName {
             Self::PairH2 => "pair (h2)",
             Self::Nginx => "nginx",
             Self::Haproxy => "HAProxy",
+            Self::Baseline => "baseline",
         }
     }
 
@@ -118,7 +125,9 @@ impl Arguments {
 
     pub(crate) fn chains(&self) -> Vec<ChainName> {
         let all = ChainName::value_variants().iter().copied();
-        all.filter(|name| !self.without.contains(name)).collect()
+        all.filter(|name| !self.without.contains(name))
+            .filter(|name| *name != ChainName::Baseline || self.baseline.is_some())
+            .collect()
     }
 }
 
@@ -130,4 +139,5 @@ others used the processors is marked; repeat it when the machine is idle. CPU is
   tests/bench/http                              the whole comparison, about 8 minutes
   tests/bench/http --quick --only requests      while you change something
   tests/bench/http --rounds 9 --json >runs.json
+  tests/bench/http --baseline /tmp/before       a change against the build before it, in the same run
   tests/bench/http --serve                      to profile a chain under a load of your own";

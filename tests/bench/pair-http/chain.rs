@@ -36,6 +36,7 @@ impl Chain {
         match name {
             ChainName::PairPool => edges::start(name, ground, &dir, edges::POOL),
             ChainName::PairH2 => edges::start(name, ground, &dir, edges::H2),
+            ChainName::Baseline => edges::start(name, ground, &dir, edges::BASELINE),
             ChainName::Nginx => nginx::start(name, ground, &dir),
             ChainName::Haproxy => haproxy::start(name, ground, &dir),
         }

@@ -145,19 +145,26 @@ fn verdict(figure: Figure, ratio: Option<f64>) -> String {
     }
 }
 
-/// Median against median of the peer that is better in this figure.
+/// How much it is of the better peer (by the medians): the median of the ratios of each round, as rounds differ more than
+/// chains within a round.
 fn ratio(results: &Results, figure: Figure, index: usize) -> Option<f64> {
-    let own = spread(results, figure, index)?.median;
     let peers = results.chains.iter().enumerate();
     let medians = peers
         .filter(|(_, name)| name.is_peer())
-        .filter_map(|(peer, _)| Some(spread(results, figure, peer)?.median));
-    let better = if figure.is_more_better() {
-        medians.max_by(f64::total_cmp)
+        .filter_map(|(peer, _)| Some((peer, spread(results, figure, peer)?.median)));
+    let (better, _) = if figure.is_more_better() {
+        medians.max_by(|(_, a), (_, b)| a.total_cmp(b))
     } else {
-        medians.min_by(f64::total_cmp)
-    };
-    better.map(|better| own / better)
+        medians.min_by(|(_, a), (_, b)| a.total_cmp(b))
+    }?;
+    let own = results.values.get(&(figure, index))?;
+    let theirs = results.values.get(&(figure, better))?;
+    let ratios: Vec<f64> = own
+        .iter()
+        .zip(theirs)
+        .map(|(own, their)| own / their)
+        .collect();
+    Spread::of(&ratios).map(|spread| spread.median)
 }
 
 fn spread(results: &Results, figure: Figure, index: usize) -> Option<Spread> {

@@ -38,6 +38,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) dns: SocketAddr,
     /// The origin.
     pub(crate) origin: SocketAddr,
+    /// Where the binaries of another build are.
+    pub(crate) baseline: Option<&'a Path>,
 }
 
 /// All of it, running.
@@ -77,6 +79,7 @@ impl Stage {
             dir: dir.path(),
             dns: dns.address(),
             origin: origin_address,
+            baseline: arguments.baseline.as_deref(),
         };
         let segment = STANDARD_NO_PAD.encode(format!("{DOMAIN}/https/{PHOTOS}/443"));
         ensure!(!segment.contains('/'), "the segment is two: {segment}");
@@ -120,16 +123,18 @@ impl Stage {
 
     /// Where everything is, for somebody who brings a load.
     pub(crate) fn describe(&self, out: &mut impl io::Write) -> Result<()> {
-        writeln!(out, "files: {}", self.dir.path().display())?;
+        let dir = self.dir.path().display();
+        writeln!(out, "Processes: pgrep -af {dir}; a load on each chain:")?;
         for (index, chain) in self.chains.iter().enumerate() {
-            let (name, pids) = (chain.name.label(), chain.pids());
-            let (address, target) = (chain.address, self.target("small"));
-            let cookie = self.cookie(index);
+            let (name, address) = (chain.name.label(), chain.address);
+            let (target, cookie) = (self.target("small"), self.cookie(index));
             writeln!(
                 out,
-                "{name}: pids {pids:?}\n  wrk -t2 -c64 -d10s --latency -H 'Host: {EDGE}' -H 'Cookie: {cookie}' https://{address}{target}"
+                "{name}:\n  nsenter --net -t $(pgrep -of {dir}) wrk -t2 -c64 -d10s --latency -H 'Host: {EDGE}' \
+                 -H 'Cookie: {cookie}' https://{address}{target}"
             )?;
         }
+        writeln!(out, "It ends when standard input does.")?;
         Ok(())
     }
 

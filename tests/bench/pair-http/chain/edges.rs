@@ -40,6 +40,14 @@ pub(super) const H2: Variant = Variant {
     admin_c: 4444,
 };
 
+pub(super) const BASELINE: Variant = Variant {
+    transport: "pool",
+    public: 4471,
+    link: 4472,
+    admin_e: 4473,
+    admin_c: 4474,
+};
+
 pub(super) fn start(
     name: ChainName,
     ground: &Ground<'_>,
@@ -55,7 +63,11 @@ pub(super) fn start(
     for (binary, text, admin) in configurations {
         let file = dir.join(format!("{binary}.toml"));
         std::fs::write(&file, text)?;
-        let mut command = Command::new(pair::binary(binary)?);
+        let program = match ground.baseline {
+            Some(folder) if name == ChainName::Baseline => folder.join(binary),
+            _ => pair::binary(binary)?,
+        };
+        let mut command = Command::new(program);
         command.arg("run").arg("--config").arg(&file);
         started.push((spawn(binary, command, dir)?, loopback(admin)));
     }
@@ -87,7 +99,6 @@ fn is_ready(admin: SocketAddr) -> Result<bool> {
 fn edge_e(ground: &Ground<'_>, variant: Variant) -> String {
     let pki = ground.dir.display();
     let Variant {
-        transport,
         public,
         link,
         admin_e,
@@ -104,7 +115,6 @@ certificate = "{pki}/link/edge1.pem"
 key = "{pki}/link/edge1.key"
 trust_anchors = ["{pki}/link/ca.pem"]
 allowed_cores = ["edge-c1.link.internal"]
-https_transport = "{transport}"
 [admin]
 listen = "127.0.0.1:{admin_e}"
 [limits]
