@@ -148,15 +148,23 @@ impl Upstreams {
         let upstream = self.upstream(origin)?;
         let (head, body) = request.into_parts();
         let has_body = !http_body::Body::is_end_stream(&body);
+        let timeout = self.config.response_timeout;
         if has_body {
-            return self
-                .try_send(origin, &upstream, Request::from_parts(head, body))
-                .await
-                .map_err(Tried::error);
+            // As long as the body moves the server may wait for it; its own time runs from the end of the body.
+            let (body, body_end) = body.watched();
+            let sending = self.try_send(origin, &upstream, Request::from_parts(head, body));
+            let too_late = async {
+                body_end.await;
+                tokio::time::sleep(timeout).await;
+            };
+            return tokio::select! {
+                biased;
+                sent = sending => sent.map_err(Tried::error),
+                () = too_late => Err(UpstreamError::Timeout(timeout)),
+            };
         }
         // A server may close an idle connection just when a request is sent on it: a safe one is sent once more.
         let spare = head.method.is_safe().then(|| head.clone());
-        let timeout = self.config.response_timeout;
         let first = self
             .within(timeout, self.try_send(origin, &upstream, empty(head)))
             .await;
@@ -225,12 +233,17 @@ impl Upstreams {
         origin: &Origin,
         upstream: &Arc<Upstream>,
     ) -> Result<Lease, UpstreamError> {
-        let Ok(permit) = Arc::clone(&upstream.permits).try_acquire_owned() else {
-            let waited = upstream
-                .pool
-                .lease(self.config.connect_timeout, limits::UPSTREAM_WAITING_MAX)
-                .await;
-            return waited.map_err(|_| UpstreamError::Busy);
+        let permit = match Arc::clone(&upstream.permits).try_acquire_owned() {
+            Ok(permit) => permit,
+            // Either a connection comes back, or one ends so that another may be dialled.
+            Err(_) => tokio::select! {
+                waited = upstream.pool.lease(self.config.connect_timeout, limits::UPSTREAM_WAITING_MAX) => {
+                    return waited.map_err(|_| UpstreamError::Busy);
+                }
+                freed = Arc::clone(&upstream.permits).acquire_owned() => {
+                    freed.map_err(|_| UpstreamError::Busy)?
+                }
+            },
         };
         let dialled = self.dial(origin, permit).await;
         let node = HostPort {
@@ -349,3 +362,6 @@ fn chain(error: &hyper::Error) -> String {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -189,7 +189,7 @@ const CLIENT: &str = "none: the client is at fault";
 /// What the gates found out, and so where the request goes.
 enum Gated {
     /// edge-e has the answer.
-    Answer(Response<Body>),
+    Answer(bytes::Bytes),
     /// A core has it.
     Relay(Arc<Core>),
 }
@@ -203,7 +203,7 @@ impl Connection {
         let counted = Counted::begin(&self.https.metrics.requests);
         let (route, gated) = self.gate(&head);
         let result = match gated {
-            Ok(Gated::Answer(response)) => Ok(response),
+            Ok(Gated::Answer(document)) => Ok(xml(document)),
             Ok(Gated::Relay(core)) => self.relay(&core, tracking, head, body).await,
             Err(refused) => Err(refused),
         };
@@ -278,7 +278,7 @@ impl Connection {
         only_get(&head.method)?;
         self.limit_sign_in()?;
         let document = self.https.cores.sso_document(domain).map_err(no_route)?;
-        Ok(Gated::Answer(xml(document)))
+        Ok(Gated::Answer(document))
     }
 
     fn edge_config(&self, head: &request::Parts, domain: &Domain) -> Result<Gated, Refused> {
