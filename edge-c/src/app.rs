@@ -175,6 +175,7 @@ impl App {
                 policy.subscribe(),
                 self.sessions.clone(),
                 Arc::clone(&self.streams),
+                self.metrics.clone(),
             );
             self.links.push(Arc::new(link));
             self.policies.push(policy);
