@@ -13,6 +13,7 @@ pub mod http_pool;
 pub mod http_server;
 pub mod lifecycle;
 pub mod listen;
+pub mod pongs;
 pub mod progress;
 pub mod reload;
 pub mod request_count;

@@ -178,6 +178,7 @@ impl App {
                 self.sessions.clone(),
                 Arc::clone(&self.streams),
                 workers.clone(),
+                self.metrics.clone(),
             );
             self.links.push(Arc::new(link));
             self.policies.push(policy);

@@ -2,33 +2,36 @@
 //!
 //! Only ever dials out. What arrives on the connections is `stream`'s business.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
 use arc_swap::ArcSwap;
 use common::id::CoreId;
 use common::limits;
 use common::link::control::message::{Command, Policy, Report};
 use common::link::control::{Control, Event};
-use common::link::greeting::{Answer, Hello, PROTOCOL, Purpose, Resume};
-use common::net::{Domain, Host, HostPort};
+use common::link::greeting::Purpose;
+use common::net::{Domain, HostPort};
 use common::runtime::drain::Signal;
 use common::runtime::http_server::{self, Timeouts, Version};
+use common::runtime::pongs::Pongs;
 use common::runtime::progress::Counters;
 use common::runtime::workers::Workers;
-use common::runtime::{clock, control, greeting, listen};
-use rustls_pki_types::{DnsName, ServerName};
-use tokio::net::{TcpSocket, TcpStream};
+use common::runtime::{clock, control};
+use common::telemetry::ControlOutcome;
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::Instrument as _;
 
+use crate::metrics::Metrics;
 use crate::sessions::Sessions;
 use crate::stream::Streams;
+use dial::NotDialled;
+
+mod dial;
 
 /// The product's version, as both edges state it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -64,6 +67,7 @@ pub struct LinkClient {
     sessions: Sessions,
     streams: Arc<Streams>,
     workers: Workers,
+    metrics: Metrics,
     is_up: watch::Sender<bool>,
     https: Arc<Https>,
 }
@@ -73,6 +77,8 @@ pub struct LinkClient {
 struct Https {
     open: AtomicUsize,
     dialling: AtomicUsize,
+    /// Dials that failed since the last one that did not.
+    failures: AtomicU32,
     /// Requests on all of them.
     requests: Arc<Counters>,
     /// A request has come or a connection has gone.
@@ -106,6 +112,7 @@ impl LinkClient {
         sessions: Sessions,
         streams: Arc<Streams>,
         workers: Workers,
+        metrics: Metrics,
     ) -> Self {
         Self {
             config,
@@ -114,6 +121,7 @@ impl LinkClient {
             sessions,
             streams,
             workers,
+            metrics,
             is_up: watch::Sender::new(false),
             https: Arc::default(),
         }
@@ -145,20 +153,26 @@ impl LinkClient {
         let span = tracing::info_span!("link", edge = %self.config.edge);
         let mut control = Control::new(clock::now());
         let dialling = async {
-            let mut back_off = BackOff::new();
+            let mut failures = 0_u32;
             loop {
                 let started = clock::now();
                 let result = self.session(&mut control, &drain).await;
                 self.is_up.send_replace(false);
                 if clock::elapsed(started) > limits::LINK_BACK_OFF_MAX {
-                    back_off = BackOff::new();
+                    failures = 0;
                 }
-                let wait = back_off.next();
+                let wait = back_off(failures);
+                failures = failures.saturating_add(1);
                 match result {
                     Ok(reason) => {
-                        tracing::warn!(side = "link", %reason, remedy = "none: dialling again", "link lost");
+                        tracing::warn!(
+                            side = "link",
+                            %reason,
+                            remedy = "none: dialling again",
+                            "link lost"
+                        );
                     }
-                    Err(error) => {
+                    Err(NotDialled { error, .. }) => {
                         tracing::warn!(side = "link", reason = %format_args!("{error:#}"),
                         retry_ms = wait.as_millis(), remedy = "look at edge-e's log; compare with `edge-c doctor`",
                         "can't link");
@@ -178,7 +192,7 @@ impl LinkClient {
         self: &Arc<Self>,
         machine: &mut Control<Command, Report>,
         drain: &Signal,
-    ) -> anyhow::Result<control::Ended> {
+    ) -> Result<control::Ended, NotDialled> {
         let (stream, answer) = self.dial(Purpose::Control, machine.resume()).await?;
         // The feed first, then the state: so nothing falls between the two.
         let (commands, mut outgoing) = mpsc::channel(limits::CONTROL_CHANNEL_MAX);
@@ -189,10 +203,17 @@ impl LinkClient {
             self.config.instance,
             clock::both(),
         );
+        let replayed = u64::try_from(machine.unacknowledged()).unwrap_or(u64::MAX);
+        let metrics = &self.metrics.link;
+        metrics
+            .commands
+            .of(ControlOutcome::Replayed)
+            .inc_by(replayed);
+        let mut pongs = Pongs::new(metrics, self.config.edge.as_str());
         self.is_up.send_replace(true);
         tracing::info!(version = answer.version, "linked");
         let driving = control::drive(machine, stream, &mut outgoing, |event| {
-            self.on_event(&event)
+            self.on_event(&mut pongs, &event)
         });
         let ended = tokio::select! {
             ended = driving => ended,
@@ -203,11 +224,24 @@ impl LinkClient {
         Ok(ended)
     }
 
-    fn on_event(&self, event: &Event<Report>) -> Vec<Command> {
+    fn on_event(&self, pongs: &mut Pongs, event: &Event<Report>) -> Vec<Command> {
+        let commands = &self.metrics.link.commands;
+        match event {
+            Event::Applied(_) => {
+                commands.of(ControlOutcome::Applied).inc();
+            }
+            Event::Unknown => {
+                commands.of(ControlOutcome::Rejected).inc();
+            }
+            Event::PeerLost | Event::PeerReset | Event::Pong { .. } => {}
+        }
         match event {
             Event::PeerReset => self.whole_state(),
-            Event::ClockOffset(offset_ms) => {
-                alarm_skew(*offset_ms);
+            Event::Pong {
+                clock_offset_ms,
+                round_trip,
+            } => {
+                pongs.note(*clock_offset_ms, *round_trip);
                 Vec::new()
             }
             Event::Applied(Report::Draining) => {
@@ -232,23 +266,28 @@ impl LinkClient {
 
     /// Keeps enough HTTPS connections: some spare ones, and more the more are in use.
     async fn keep_https(self: &Arc<Self>, drain: &Signal) {
-        loop {
-            let changed = self.https.changed.notified();
-            for _ in 0..self.missing() {
-                self.https.dialling.fetch_add(1, Ordering::Relaxed);
-                let client = Arc::clone(self);
-                let drain = drain.clone();
-                self.workers
-                    .spawn(async move { client.https_connection(drain).await });
+        let dialling = async {
+            loop {
+                let changed = self.https.changed.notified();
+                for _ in 0..self.missing() {
+                    let dialling = Counted::one(&self.https, |https| &https.dialling);
+                    let client = Arc::clone(self);
+                    let drain = drain.clone();
+                    let connection = async move { client.https_connection(dialling, drain).await };
+                    self.workers.spawn(connection);
+                }
+                changed.await;
             }
-            changed.await;
+        };
+        tokio::select! {
+            () = dialling => {}
+            // A connection that is dialled during a drain closes at once, and so would the next one and the next.
+            () = drain.draining() => std::future::pending().await,
         }
     }
 
     fn missing(&self) -> usize {
         let https = &self.https;
-        let dialling = https.dialling.load(Ordering::Relaxed);
-        let open = https.open.load(Ordering::Relaxed);
         let wanted = match self.config.https {
             Purpose::HttpsShared => self.config.shared_connections,
             Purpose::HttpsPool | Purpose::Control => {
@@ -257,30 +296,50 @@ impl LinkClient {
                 busy.saturating_add(spare).min(limits::LINK_POOL_MAX)
             }
         };
-        let missing = wanted.saturating_sub(open).saturating_sub(dialling);
-        missing.min(limits::LINK_DIALS_MAX.saturating_sub(dialling))
+        let has_failed = https.failures.load(Ordering::Relaxed) > 0;
+        let dialling = https.dialling.load(Ordering::Relaxed);
+        dials(
+            wanted,
+            https.open.load(Ordering::Relaxed),
+            dialling,
+            has_failed,
+        )
     }
 
-    async fn https_connection(self: Arc<Self>, drain: Signal) {
+    async fn https_connection(self: Arc<Self>, dialling: Counted, drain: Signal) {
         let dialled = self.dial(self.config.https, None).await;
         let stream = match dialled {
             Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(side = "link", reason = %format_args!("{error:#}"),
-                    remedy = "look at edge-e's log", "can't open an HTTPS connection");
-                // Whoever is told of the failure dials again: not at once.
-                tokio::time::sleep(limits::LINK_BACK_OFF_MIN).await;
-                self.https.dialling.fetch_sub(1, Ordering::Relaxed);
-                self.https.changed.notify_one();
+            Err(NotDialled { error, .. }) => {
+                let failures = self.https.failures.fetch_add(1, Ordering::Relaxed);
+                let wait = back_off(failures);
+                let reason = format!("{error:#}");
+                if failures == 0 {
+                    tracing::warn!(
+                        side = "link",
+                        reason,
+                        remedy = "look at edge-e's log; dialling again",
+                        "can't open an HTTPS connection"
+                    );
+                } else {
+                    tracing::debug!(
+                        side = "link",
+                        reason,
+                        failures,
+                        "still can't open an HTTPS connection"
+                    );
+                }
+                // Whoever is told that this dial is over dials again: not at once.
+                tokio::time::sleep(wait).await;
                 return;
             }
         };
-        self.https.open.fetch_add(1, Ordering::Relaxed);
-        self.https.dialling.fetch_sub(1, Ordering::Relaxed);
-        self.https.changed.notify_one();
+        if self.https.failures.swap(0, Ordering::Relaxed) > 0 {
+            tracing::info!("HTTPS connections can be opened again");
+        }
+        let _open = Counted::one(&self.https, |https| &https.open);
+        drop(dialling);
         self.serve_https(stream, &drain).await;
-        self.https.open.fetch_sub(1, Ordering::Relaxed);
-        self.https.changed.notify_one();
     }
 
     async fn serve_https(&self, stream: Stream, drain: &Signal) {
@@ -289,18 +348,15 @@ impl LinkClient {
             Purpose::HttpsPool | Purpose::Control => Version::Http1,
         };
         let edge = Arc::new(self.config.edge.clone());
+        // The drain waits until the connection ends: that is when the last body on it is sent.
+        let _waited_for = drain.in_flight();
         let handler = |request| {
             let in_flight = self.https.requests.begin();
             if self.missing() > 0 {
                 self.https.changed.notify_one();
             }
-            let waited_for = drain.in_flight();
             let answer = Arc::clone(&self.streams).answer(Arc::clone(&edge), request);
-            async move {
-                let response = answer.await.map(|body| body.with_in_flight(in_flight));
-                drop(waited_for);
-                response
-            }
+            async move { answer.await.map(|body| body.with_in_flight(in_flight)) }
         };
         // Requests under way are finished after the drain has begun; what is left when it is over ends with the workers.
         let serving = http_server::serve(
@@ -314,120 +370,40 @@ impl LinkClient {
         let ended = Box::pin(serving).await;
         tracing::debug!(edge = %self.config.edge, reason = %ended, "HTTPS connection ended");
     }
+}
 
-    async fn dial(
-        &self,
-        purpose: Purpose,
-        resume: Option<Resume>,
-    ) -> anyhow::Result<(Stream, Welcome)> {
-        let Config {
-            address,
-            certificate_name,
-            ..
-        } = &self.config;
-        let connecting = self.connect();
-        let tcp = tokio::time::timeout(limits::LINK_DIAL_TIMEOUT, connecting).await;
-        let tcp = tcp
-            .with_context(|| format!("{address} did not answer"))?
-            .with_context(|| format!("can't reach {address}"))?;
-        listen::configure_link(&tcp)?;
-        let name = ServerName::DnsName(DnsName::try_from(certificate_name.as_str().to_owned())?);
-        let handshake = TlsConnector::from(self.tls.load_full()).connect(name, tcp);
-        let mut stream = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, handshake)
-            .await
-            .context("TLS handshake timed out")?
-            .context("TLS handshake failed")?;
-        greeting::send(&mut stream, &self.hello(purpose, resume)).await?;
-        let welcome = check(greeting::receive(&mut stream).await?)?;
-        Ok((stream, welcome))
-    }
+/// One connection in a count, until it is dropped; whoever keeps the number is told then.
+struct Counted {
+    https: Arc<Https>,
+    count: fn(&Https) -> &AtomicUsize,
+}
 
-    async fn connect(&self) -> anyhow::Result<TcpStream> {
-        let port = self.config.address.port;
-        let addresses: Vec<SocketAddr> = match &self.config.address.host {
-            Host::Address(address) => vec![SocketAddr::new(*address, port)],
-            Host::Name(name) => tokio::net::lookup_host((name.as_str(), port))
-                .await?
-                .collect(),
-        };
-        let mut last = anyhow!("the name has no address");
-        for address in addresses.into_iter().take(limits::ADDRESSES_MAX) {
-            match self.connect_to(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = anyhow!(error).context(format!("{address}")),
-            }
-        }
-        Err(last)
-    }
-
-    async fn connect_to(&self, address: SocketAddr) -> std::io::Result<TcpStream> {
-        let socket = if address.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
-        if let Some(source) = self
-            .config
-            .bind_address
-            .filter(|source| source.is_ipv4() == address.is_ipv4())
-        {
-            socket.bind(SocketAddr::new(source, 0))?;
-        }
-        socket.connect(address).await
-    }
-
-    fn hello(&self, purpose: Purpose, resume: Option<Resume>) -> Hello {
-        Hello {
-            version: VERSION.to_owned(),
-            protocol: PROTOCOL,
-            core: self.config.core.to_string(),
-            core_id: self.config.core_id,
-            instance: self.config.instance,
-            purpose,
-            resume,
+impl Counted {
+    fn one(https: &Arc<Https>, count: fn(&Https) -> &AtomicUsize) -> Self {
+        count(https).fetch_add(1, Ordering::Relaxed);
+        Self {
+            https: Arc::clone(https),
+            count,
         }
     }
 }
 
-/// What edge-e said when it let the connection in.
-struct Welcome {
-    version: String,
-    instance: u64,
-    resume: Option<Resume>,
+impl Drop for Counted {
+    fn drop(&mut self) {
+        (self.count)(&self.https).fetch_sub(1, Ordering::Relaxed);
+        self.https.changed.notify_one();
+    }
 }
 
-fn check(answer: Answer) -> anyhow::Result<Welcome> {
-    match answer {
-        Answer::Refused {
-            reason,
-            remedy,
-            version,
-        } => {
-            bail!("edge-e {version} refuses the link: {reason}; {remedy}")
-        }
-        Answer::Welcome {
-            version,
-            protocol,
-            instance,
-            resume,
-            ..
-        } => {
-            if !protocol.is_compatible(PROTOCOL) {
-                bail!(
-                    "edge-e {version} speaks link protocol {}.{}, edge-c {VERSION} speaks {}.{}: upgrade the older",
-                    protocol.major,
-                    protocol.minor,
-                    PROTOCOL.major,
-                    PROTOCOL.minor
-                );
-            }
-            Ok(Welcome {
-                version,
-                instance,
-                resume,
-            })
-        }
-    }
+/// How many more connections to dial: one at a time while dials fail.
+fn dials(wanted: usize, open: usize, dialling: usize, has_failed: bool) -> usize {
+    let at_a_time = if has_failed {
+        1
+    } else {
+        limits::LINK_DIALS_MAX
+    };
+    let missing = wanted.saturating_sub(open).saturating_sub(dialling);
+    missing.min(at_a_time.saturating_sub(dialling))
 }
 
 /// Passes on to edge-e what changes here.
@@ -484,35 +460,16 @@ impl<'a> Feed<'a> {
     }
 }
 
-/// Waits that double, each shortened by up to half at random, so that cores don't dial in step.
-struct BackOff(Duration);
-
-impl BackOff {
-    const fn new() -> Self {
-        Self(limits::LINK_BACK_OFF_MIN)
-    }
-
-    fn next(&mut self) -> Duration {
-        let whole = self.0;
-        self.0 = whole.saturating_mul(2).min(limits::LINK_BACK_OFF_MAX);
-        let mut random = [0_u8; 1];
-        // Without randomness the waits are just not spread.
-        let share =
-            aws_lc_rs::rand::fill(&mut random).map_or(0.0, |()| f64::from(random[0]) / 512.0);
-        whole.saturating_sub(whole.mul_f64(share))
-    }
-}
-
-fn alarm_skew(offset_ms: i64) {
-    if Duration::from_millis(offset_ms.unsigned_abs()) > limits::CLOCK_SKEW_ALARM {
-        tracing::warn!(
-            side = "link",
-            offset_ms,
-            reason = "the clocks of the two edges differ",
-            remedy = "run NTP on both machines",
-            "clock skew"
-        );
-    }
+/// How long to wait after a failure that `failures` others went before: twice as long each time, and shortened by up to
+/// half at random, so that cores don't dial in step.
+fn back_off(failures: u32) -> Duration {
+    let whole = limits::LINK_BACK_OFF_MIN
+        .saturating_mul(2_u32.saturating_pow(failures))
+        .min(limits::LINK_BACK_OFF_MAX);
+    let mut random = [0_u8; 1];
+    // Without randomness the waits are just not spread.
+    let share = aws_lc_rs::rand::fill(&mut random).map_or(0.0, |()| f64::from(random[0]) / 512.0);
+    whole.saturating_sub(whole.mul_f64(share))
 }
 
 #[cfg(test)]
@@ -521,24 +478,39 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_a_bound_and_are_spread() {
-        let mut back_off = BackOff::new();
-        let waits: Vec<Duration> = (0..12).map(|_| back_off.next()).collect();
+        let waits: Vec<Duration> = (0..40).map(back_off).collect();
 
         assert!(waits[0] > limits::LINK_BACK_OFF_MIN / 2 && waits[0] <= limits::LINK_BACK_OFF_MIN);
         assert!(waits.iter().all(|wait| *wait <= limits::LINK_BACK_OFF_MAX));
-        assert!(waits[11] > limits::LINK_BACK_OFF_MAX / 2);
+        assert!(waits[39] > limits::LINK_BACK_OFF_MAX / 2);
     }
 
     #[test]
-    fn a_refusal_is_told_with_its_remedy() {
-        let answer = Answer::Refused {
-            reason: "why".into(),
-            remedy: "what".into(),
-            version: "1".into(),
-        };
+    fn dials_that_fail_are_repeated_one_at_a_time() {
+        assert_eq!(dials(8, 0, 0, false), 8);
+        assert_eq!(dials(100, 0, 0, false), limits::LINK_DIALS_MAX);
+        assert_eq!(dials(100, 0, limits::LINK_DIALS_MAX, false), 0);
+        assert_eq!(dials(8, 5, 2, false), 1);
+        assert_eq!(dials(8, 9, 0, false), 0);
 
-        let error = check(answer).err().unwrap().to_string();
+        assert_eq!(dials(8, 0, 0, true), 1);
+        assert_eq!(dials(8, 0, 1, true), 0);
+        assert_eq!(dials(8, 8, 0, true), 0);
+    }
 
-        assert_eq!(error, "edge-e 1 refuses the link: why; what");
+    #[tokio::test]
+    async fn whatever_ends_a_connection_it_is_counted_no_more_and_the_keeper_is_told() {
+        let https = Arc::<Https>::default();
+        let open = Counted::one(&https, |https| &https.open);
+        assert_eq!(https.open.load(Ordering::Relaxed), 1);
+
+        let cut = tokio::spawn(async move {
+            let _open = open;
+            std::future::pending::<()>().await;
+        });
+        cut.abort();
+        https.changed.notified().await;
+
+        assert_eq!(https.open.load(Ordering::Relaxed), 0);
     }
 }

@@ -5,21 +5,20 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use common::id::CoreId;
 use common::limits;
+use common::link::control::Control;
 use common::link::control::message::{Command, Policy, Report, read_filter_keys};
-use common::link::control::{Control, Event};
 use common::link::pick::{self, Candidate};
 use common::mra::access::Realm;
 use common::mra::cookie::{Checked, Filter, Refused};
 use common::net::Domain;
 use common::runtime::clock;
 use common::runtime::http_pool::{Exhausted, Lease, Pool};
-use common::telemetry::{LinkPurpose, PoolState};
+use common::telemetry::PoolState;
 use common::time::UnixTime;
 use http::HeaderMap;
 use tokio::sync::{Notify, mpsc};
@@ -114,16 +113,16 @@ impl Cores {
         Ok(core)
     }
 
-    /// Does what a core commands.
-    pub fn apply(&self, core: &Core, command: Command) {
+    /// Does what a core commands; `false` if it makes no sense.
+    pub fn apply(&self, core: &Core, command: Command) -> bool {
         match command {
-            Command::Bans { .. } => {}
             Command::Drain => core.is_draining.store(true, Ordering::Relaxed),
             Command::FilterKeys { keys } => match read_filter_keys(core.id, &keys) {
                 Some(keys) => write(&self.filter).set_keys(keys),
                 None => {
                     tracing::warn!(side = "link", core = %core.name, reason = "no usable filter key",
                     remedy = "upgrade the older of the two edges", "a command was not understood");
+                    return false;
                 }
             },
             Command::Policy(policy) => {
@@ -138,6 +137,7 @@ impl Cores {
                 }
             }
         }
+        true
     }
 
     /// Decides about the session cookie of a request.
@@ -228,16 +228,6 @@ impl Cores {
         for core in self.all() {
             busy += core.pool.busy();
             idle += core.pool.idle();
-            let connections = metrics
-                .link
-                .connections
-                .of_both(core.name.as_str(), LinkPurpose::Https);
-            connections.set(i64::try_from(core.connections()).unwrap_or(i64::MAX));
-            let control = metrics
-                .link
-                .connections
-                .of_both(core.name.as_str(), LinkPurpose::Control);
-            control.set(i64::from(core.is_connected()));
         }
         metrics
             .link
@@ -354,12 +344,13 @@ impl Core {
     /// A connection to send a request on.
     ///
     /// # Errors
-    /// [`Exhausted`] at once if the core is away, else after a short wait.
+    /// [`Exhausted`] at once if the core is away or going, else after a short wait.
     pub async fn lease(&self) -> Result<Lease, Exhausted> {
         if let Some(lease) = self.pool.try_lease() {
             return Ok(lease);
         }
-        if !self.is_connected() {
+        // Nobody dials any more: waiting would only put the answer off.
+        if !self.is_available() {
             return Err(Exhausted);
         }
         self.pool
@@ -404,26 +395,6 @@ pub struct CountedConnection<'a>(&'a AtomicUsize);
 impl Drop for CountedConnection<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Does what happened on the control stream of `core`.
-pub fn on_event(cores: &Cores, core: &Core, event: Event<Command>) {
-    match event {
-        Event::Applied(command) => cores.apply(core, command),
-        Event::ClockOffset(offset_ms) => alarm_skew(core, offset_ms),
-        Event::PeerLost => core.pool.clear(),
-        Event::PeerReset => {}
-        Event::Unknown => tracing::info!(side = "link", core = %core.name,
-            reason = "it is a minor version ahead", "a command is not known here"),
-    }
-}
-
-fn alarm_skew(core: &Core, offset_ms: i64) {
-    let skew = Duration::from_millis(offset_ms.unsigned_abs());
-    if skew > limits::CLOCK_SKEW_ALARM {
-        tracing::warn!(side = "link", core = %core.name, offset_ms, reason = "the clocks of the two edges differ",
-            remedy = "run NTP on both machines", "clock skew");
     }
 }
 

@@ -2,25 +2,29 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::anyhow;
 use arc_swap::ArcSwap;
 use common::limits;
-use common::link::greeting::{Answer, Hello, PROTOCOL, Purpose};
+use common::link::control::Event;
+use common::link::control::message::Command;
+use common::link::greeting::{Answer, Hello, PROTOCOL, Purpose, RefusalKind};
 use common::net::Domain;
 use common::runtime::drain::Signal;
+use common::runtime::pongs::Pongs;
 use common::runtime::workers::Workers;
 use common::runtime::{clock, control, greeting, listen};
-use common::telemetry::{HandshakeOutcome, LinkRefusal};
+use common::telemetry::{ControlOutcome, HandshakeOutcome, LinkPurpose, LinkRefusal};
 use common::tls::identity;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::cores::{self, Core, Cores};
-use crate::metrics::{Listener, Metrics};
+use crate::metrics::{Admission, Listener, Metrics};
 
 /// The product's version, as both edges state it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -71,18 +75,20 @@ impl LinkServer {
                 () = drain.over() => return,
             };
             let (stream, peer) = accepted;
+            let arrived = &self.metrics.connections;
             let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+                arrived.of(Listener::Link, Admission::OverTotal).inc();
                 tracing::warn!(side = "link", %peer, reason = "too many link connections",
                     remedy = "look for a core that dials without end", "link connection refused");
                 continue;
             };
+            arrived.of(Listener::Link, Admission::Admitted).inc();
             let server = Arc::clone(&self);
             let connection = move |stream| async move {
                 let _permit = permit;
-                if let Err(error) = server.connection(stream).await {
-                    tracing::warn!(side = "link", %peer, reason = %format_args!("{error:#}"),
-                        remedy = "compare names and certificates of the two edges with `doctor`",
-                        "link connection refused");
+                let _open = Open::count(server.metrics.open.of(Listener::Link));
+                if let Err(refused) = server.connection(stream).await {
+                    server.tell(&refused);
                 }
             };
             if let Err(error) = self.workers.spawn_with(stream, connection) {
@@ -91,8 +97,28 @@ impl LinkServer {
         }
     }
 
-    async fn connection(&self, stream: TcpStream) -> anyhow::Result<()> {
-        listen::configure_link(&stream)?;
+    fn tell(&self, refused: &NotAdmitted) {
+        let NotAdmitted {
+            label,
+            reason,
+            remedy,
+        } = refused;
+        match label {
+            // A core that stops, a doctor, a port scan: nothing that anybody should be called for.
+            None => tracing::debug!(
+                side = "link",
+                reason,
+                "the peer went away before it greeted"
+            ),
+            Some(label) => {
+                self.metrics.link.failures.of(*label).inc();
+                tracing::warn!(side = "link", reason, remedy, "link connection refused");
+            }
+        }
+    }
+
+    async fn connection(&self, stream: TcpStream) -> Result<(), NotAdmitted> {
+        listen::configure_link(&stream).map_err(|error| NotAdmitted::gone(&error))?;
         let settings = self.settings.load_full();
         let acceptor = TlsAcceptor::from(Arc::clone(&settings.tls));
         let accepting =
@@ -102,24 +128,39 @@ impl LinkServer {
             .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
         let outcome = HandshakeOutcome::of(&handshake);
         self.metrics.handshakes.of(Listener::Link, outcome).inc();
-        let mut stream = handshake.context("TLS handshake failed")?;
+        let mut stream = handshake.map_err(|error| NotAdmitted::handshake(outcome, &error))?;
         let names = peer_names(&stream);
-        let hello: Hello = greeting::receive(&mut stream).await?;
+        let hello: Hello = greeting::receive(&mut stream)
+            .await
+            .map_err(|error| NotAdmitted::greeting(&error))?;
         let core = match self.admit(&hello, &names, &settings) {
             Ok(core) => core,
             Err(refused) => {
-                self.metrics.link.failures.of(refused.label).inc();
                 let answer = Answer::Refused {
                     reason: refused.reason.clone(),
-                    remedy: refused.remedy,
+                    remedy: refused.remedy.clone(),
                     version: VERSION.to_owned(),
+                    kind: match refused.label {
+                        Some(LinkRefusal::Version) => RefusalKind::Version,
+                        Some(_) | None => RefusalKind::NotAllowed,
+                    },
                 };
-                greeting::send(&mut stream, &answer).await?;
-                bail!("{}", refused.reason);
+                if let Err(error) = greeting::send(&mut stream, &answer).await {
+                    tracing::debug!(side = "link", reason = %error, "the core is not told why it is refused");
+                }
+                return Err(refused);
             }
         };
+        let purpose = match hello.purpose {
+            Purpose::Control => LinkPurpose::Control,
+            Purpose::HttpsPool | Purpose::HttpsShared => LinkPurpose::Https,
+        };
         let _counted = core.count_connection();
-        self.welcome(&core, &hello, stream).await
+        let name = core.name().as_str();
+        let _up = Open::count(&self.metrics.link.connections.of_both(name, purpose));
+        self.welcome(&core, &hello, stream)
+            .await
+            .map_err(|error| NotAdmitted::greeting(&error))
     }
 
     fn admit(
@@ -130,7 +171,7 @@ impl LinkServer {
     ) -> Result<Arc<Core>, NotAdmitted> {
         let refuse = |label, reason: String, remedy: &str| {
             Err(NotAdmitted {
-                label,
+                label: Some(label),
                 reason,
                 remedy: remedy.to_owned(),
             })
@@ -186,23 +227,31 @@ impl LinkServer {
         core: &Arc<Core>,
         hello: &Hello,
         mut stream: Stream,
-    ) -> anyhow::Result<()> {
+    ) -> Result<(), greeting::Error> {
         match hello.purpose {
             Purpose::Control => self.control(core, hello, stream).await,
             Purpose::HttpsPool => {
                 greeting::send(&mut stream, &self.answer(None)).await?;
                 let mut builder = http1::Builder::new();
                 builder.max_buf_size(limits::LINK_READ_BUFFER_BYTES);
-                let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-                core.pool().add(sender);
-                ended(connection.await);
+                match builder.handshake(TokioIo::new(stream)).await {
+                    Ok((sender, connection)) => {
+                        core.pool().add(sender);
+                        ended(connection.await);
+                    }
+                    Err(error) => ended(Err(error)),
+                }
                 Ok(())
             }
             Purpose::HttpsShared => {
                 greeting::send(&mut stream, &self.answer(None)).await?;
-                let (sender, connection) = shared_builder().handshake(TokioIo::new(stream)).await?;
-                core.pool().add_shared(sender, limits::LINK_STREAMS_MAX);
-                ended(connection.await);
+                match shared_builder().handshake(TokioIo::new(stream)).await {
+                    Ok((sender, connection)) => {
+                        core.pool().add_shared(sender, limits::LINK_STREAMS_MAX);
+                        ended(connection.await);
+                    }
+                    Err(error) => ended(Err(error)),
+                }
                 Ok(())
             }
         }
@@ -213,16 +262,22 @@ impl LinkServer {
         core: &Arc<Core>,
         hello: &Hello,
         mut stream: Stream,
-    ) -> anyhow::Result<()> {
+    ) -> Result<(), greeting::Error> {
         let mut side = core.take_control().await;
         greeting::send(&mut stream, &self.answer(side.machine.resume())).await?;
         side.machine
             .handle_connected(hello.instance, hello.resume, self.instance, clock::both());
+        let replayed = side.machine.unacknowledged();
+        let commands = &self.metrics.link.commands;
+        commands
+            .of(ControlOutcome::Replayed)
+            .inc_by(u64::try_from(replayed).unwrap_or(u64::MAX));
+        let mut pongs = Pongs::new(&self.metrics.link, core.name().as_str());
         core.set_connected(true);
         tracing::info!(core = %core.name(), core_id = %core.id(), version = hello.version, "core connected");
         let cores::ControlSide { machine, reports } = &mut *side;
         let driving = control::drive(machine, stream, reports, |event| {
-            cores::on_event(&self.cores, core, event);
+            self.on_event(core, &mut pongs, event);
             Vec::new()
         });
         let reason = tokio::select! {
@@ -236,6 +291,32 @@ impl LinkServer {
         Ok(())
     }
 
+    /// Does what happened on the control stream of `core`.
+    fn on_event(&self, core: &Core, pongs: &mut Pongs, event: Event<Command>) {
+        let commands = &self.metrics.link.commands;
+        match event {
+            Event::Applied(command) => {
+                let outcome = if self.cores.apply(core, command) {
+                    ControlOutcome::Applied
+                } else {
+                    ControlOutcome::Rejected
+                };
+                commands.of(outcome).inc();
+            }
+            Event::PeerLost => core.pool().clear(),
+            Event::PeerReset => {}
+            Event::Pong {
+                clock_offset_ms,
+                round_trip,
+            } => pongs.note(clock_offset_ms, round_trip),
+            Event::Unknown => {
+                commands.of(ControlOutcome::Rejected).inc();
+                tracing::info!(side = "link", core = %core.name(), reason = "it is a minor version ahead",
+                    remedy = "upgrade edge-e", "a command is not known here");
+            }
+        }
+    }
+
     fn answer(&self, resume: Option<common::link::greeting::Resume>) -> Answer {
         Answer::Welcome {
             version: VERSION.to_owned(),
@@ -247,11 +328,70 @@ impl LinkServer {
     }
 }
 
-/// Told to the core before the connection is closed.
+/// Why a connection was closed; told to the core if it has greeted.
+#[derive(Debug)]
 struct NotAdmitted {
-    label: LinkRefusal,
+    /// `None` if the peer just went away.
+    label: Option<LinkRefusal>,
     reason: String,
     remedy: String,
+}
+
+impl NotAdmitted {
+    fn gone(error: &impl std::fmt::Display) -> Self {
+        Self {
+            label: None,
+            reason: error.to_string(),
+            remedy: String::new(),
+        }
+    }
+
+    fn handshake(outcome: HandshakeOutcome, error: &std::io::Error) -> Self {
+        let label = match outcome {
+            HandshakeOutcome::Closed => return Self::gone(error),
+            HandshakeOutcome::TimedOut => LinkRefusal::TimedOut,
+            HandshakeOutcome::Ok
+            | HandshakeOutcome::Alert
+            | HandshakeOutcome::BadCertificate
+            | HandshakeOutcome::Incompatible
+            | HandshakeOutcome::NotTls
+            | HandshakeOutcome::Other => LinkRefusal::Tls,
+        };
+        Self {
+            label: Some(label),
+            reason: format!("TLS handshake failed: {error}"),
+            remedy: "compare names and certificates of the two edges with `doctor`".to_owned(),
+        }
+    }
+
+    fn greeting(error: &greeting::Error) -> Self {
+        let label = match error {
+            greeting::Error::Io(_) => return Self::gone(error),
+            greeting::Error::Peer(_) => LinkRefusal::Greeting,
+            greeting::Error::Timeout => LinkRefusal::TimedOut,
+        };
+        Self {
+            label: Some(label),
+            reason: error.to_string(),
+            remedy: "let only edge-c dial this port; upgrade the older of the two edges".to_owned(),
+        }
+    }
+}
+
+/// Counts something that is open until it is dropped.
+struct Open(Gauge);
+
+impl Open {
+    fn count(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 fn peer_names(stream: &Stream) -> Vec<Domain> {

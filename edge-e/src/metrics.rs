@@ -20,10 +20,6 @@ common::label! {
     pub enum Admission as "outcome" {
         /// Goes on to the handshake.
         Admitted = "admitted",
-        /// The process drains.
-        Draining = "draining",
-        /// Out of file descriptors or memory.
-        Exhausted = "exhausted",
         /// The address is blocked for a while.
         Jailed = "jailed",
         /// Too many connections of this address.
@@ -42,20 +38,14 @@ common::label! {
         BadRequest = "bad_request",
         /// The path is not of the edge's grammar.
         BadPath = "bad_path",
-        /// The process drains.
-        Draining = "draining",
         /// The cookie has expired.
         Expired = "expired_session",
-        /// The head is too large or too slow.
-        Head = "head",
         /// No edge-c is connected.
         NoLink = "no_link",
         /// No cookie.
         NoSession = "no_session",
         /// No such verb, or one that is switched off.
         NotFound = "not_found",
-        /// Too many streams or bytes at a time.
-        Overload = "overload",
         /// Too many sign-in requests of this address.
         RateLimited = "rate_limited",
         /// The session was ended.

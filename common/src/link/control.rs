@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use serde::Serialize;
@@ -38,8 +38,13 @@ pub struct Now {
 pub enum Event<M> {
     /// The peer's next message, exactly once.
     Applied(M),
-    /// The peer's clock is ahead of ours by so many milliseconds (behind, if negative).
-    ClockOffset(i64),
+    /// The peer answered a ping.
+    Pong {
+        /// So many milliseconds the peer's clock is ahead of ours (behind, if negative).
+        clock_offset_ms: i64,
+        /// From the ping to the answer.
+        round_trip: Duration,
+    },
     /// Nothing was heard for too long; the connection is of no more use.
     PeerLost,
     /// The peer knows nothing of what was sent before: send it the whole state.
@@ -85,6 +90,8 @@ pub struct Control<O, I> {
     events: VecDeque<Event<I>>,
     heard: Instant,
     ping_due: Instant,
+    /// When the last ping was made, by both clocks.
+    pinged: Option<(u64, Instant)>,
     outgoing: PhantomData<fn(O)>,
 }
 
@@ -112,6 +119,7 @@ impl<O: Serialize, I: DeserializeOwned> Control<O, I> {
             events: VecDeque::new(),
             heard: now,
             ping_due: now,
+            pinged: None,
             outgoing: PhantomData,
         }
     }
@@ -123,6 +131,12 @@ impl<O: Serialize, I: DeserializeOwned> Control<O, I> {
             instance,
             applied: self.applied,
         })
+    }
+
+    /// How many messages the peer has not acknowledged; right after [`Self::handle_connected`], those sent again.
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.unacknowledged.len()
     }
 
     /// Whether everything sent was acknowledged.
@@ -140,6 +154,7 @@ impl<O: Serialize, I: DeserializeOwned> Control<O, I> {
         self.is_connected = true;
         self.heard = now.instant;
         self.ping_due = now.instant;
+        self.pinged = None;
         if self.peer != Some(peer) {
             self.peer = Some(peer);
             self.applied = 0;
@@ -192,6 +207,7 @@ impl<O: Serialize, I: DeserializeOwned> Control<O, I> {
                 .instant
                 .checked_add(limits::LINK_KEEPALIVE_INTERVAL)
                 .unwrap_or(now.instant);
+            self.pinged = Some((now.unix_ms, now.instant));
             self.replies
                 .push_back(frame(PING, |w| w.u64(now.unix_ms).u64(0)));
         }
@@ -299,11 +315,16 @@ impl<O: Serialize, I: DeserializeOwned> Control<O, I> {
         let Some(sent_ms) = sent_ms.filter(|sent| *sent <= now.unix_ms) else {
             return;
         };
+        // Only the last ping's time is kept: an answer to an older one tells nothing of the way now.
+        let Some((_, pinged)) = self.pinged.filter(|(ms, _)| *ms == sent_ms) else {
+            return;
+        };
         let middle = sent_ms.midpoint(now.unix_ms);
         let offset = i128::from(peer_ms).saturating_sub(i128::from(middle));
-        self.events.push_back(Event::ClockOffset(
-            i64::try_from(offset).unwrap_or(i64::MAX),
-        ));
+        self.events.push_back(Event::Pong {
+            clock_offset_ms: i64::try_from(offset).unwrap_or(i64::MAX),
+            round_trip: now.instant.saturating_duration_since(pinged),
+        });
     }
 
     fn forget_up_to(&mut self, number: u64) {

@@ -95,6 +95,9 @@ pub enum Answer {
         remedy: String,
         /// Product version of edge-e.
         version: String,
+        /// What kind of wrong, for metrics.
+        #[serde(default)]
+        kind: RefusalKind,
     },
     /// Go ahead.
     Welcome {
@@ -110,6 +113,18 @@ pub enum Answer {
         #[serde(default)]
         resume: Option<Resume>,
     },
+}
+
+/// What kind of reason edge-e has to refuse a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalKind {
+    /// The two versions don't speak with one another.
+    Version,
+    /// The core may not connect, or not under this name or number; and whatever a newer edge-e may add.
+    #[default]
+    #[serde(other)]
+    NotAllowed,
 }
 
 /// Why a greeting could not be read.

@@ -1,11 +1,14 @@
 //! The one body type that both edges send: nothing, a few bytes, or what arrives on another connection.
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 
 use crate::runtime::http_pool::Lease;
 use crate::runtime::progress::InFlight;
@@ -17,6 +20,7 @@ pub struct Body {
     content: Content,
     lease: Option<Lease>,
     in_flight: [Option<InFlight>; 2],
+    end: Option<oneshot::Sender<Infallible>>,
 }
 
 #[derive(Debug)]
@@ -39,6 +43,7 @@ impl Body {
             content: Content::Bytes(bytes),
             lease: None,
             in_flight: [None, None],
+            end: None,
         }
     }
 
@@ -49,6 +54,7 @@ impl Body {
             content: Content::Stream(incoming),
             lease: None,
             in_flight: [None, None],
+            end: None,
         }
     }
 
@@ -66,6 +72,13 @@ impl Body {
             *free = Some(in_flight);
         }
         self
+    }
+
+    /// The body, and a future that completes when it is done with: sent to its end, or given up.
+    pub fn watched(mut self) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let (end, ended) = oneshot::channel();
+        self.end = Some(end);
+        (self, async move { drop(ended.await) })
     }
 }
 

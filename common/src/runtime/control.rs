@@ -14,7 +14,7 @@ use tokio::io::{
 use tokio::sync::mpsc;
 
 use crate::limits;
-use crate::link::control::{Control, ControlError, Event};
+use crate::link::control::{Control, ControlError, Event, Overflow};
 use crate::runtime::clock;
 
 /// Why a control connection ended.
@@ -26,6 +26,9 @@ pub enum Ended {
     /// The connection broke.
     #[error("the control stream broke: {0}")]
     Io(#[from] io::Error),
+    /// More waits for the peer than it ever takes; after a re-dial it gets the whole state.
+    #[error(transparent)]
+    Overflow(#[from] Overflow),
     /// Nothing was heard for too long.
     #[error("nothing was heard on the control stream for {} s", limits::LINK_DEAD_AFTER.as_secs())]
     PeerLost,
@@ -80,7 +83,7 @@ fn settle<O: Serialize, I: DeserializeOwned>(
     while let Some(event) = control.poll_event() {
         let is_lost = matches!(event, Event::PeerLost);
         for message in on_event(event) {
-            send(control, &message);
+            control.send(&message)?;
         }
         if is_lost {
             return Err(Ended::PeerLost);
@@ -93,12 +96,6 @@ fn settle<O: Serialize, I: DeserializeOwned>(
         outbound.extend_from_slice(&bytes);
     }
     Ok(())
-}
-
-fn send<O: Serialize, I: DeserializeOwned>(control: &mut Control<O, I>, message: &O) {
-    if let Err(overflow) = control.send(message) {
-        tracing::warn!(side = "link", reason = %overflow, "control messages were dropped");
-    }
 }
 
 struct Shell<T> {
@@ -151,7 +148,7 @@ impl<T: AsyncRead + AsyncWrite> Shell<T> {
                 outbound.advance(written?);
             }
             message = outgoing.recv() => match message {
-                Some(message) => send(control, &message),
+                Some(message) => control.send(&message)?,
                 None => return Err(Ended::Shutdown),
             },
             () = tokio::time::sleep(timeout) => control.handle_timeout(clock::both()),
@@ -210,5 +207,25 @@ mod tests {
         let ended = drive(&mut side, ours, &mut outgoing, |_| Vec::new()).await;
 
         assert!(matches!(ended, Ended::PeerLost), "{ended}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_nothing_is_dialled_anew_rather_than_left_without_commands() {
+        let (ours, _theirs) = tokio::io::duplex(256);
+        let (sender, mut outgoing) = mpsc::channel(64);
+        let mut side = connected(2, 1);
+        let flood = async move {
+            for number in 0..=u32::try_from(limits::CONTROL_QUEUE_MAX).unwrap() {
+                sender.send(number).await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        };
+
+        let ended = tokio::select! {
+            () = flood => None,
+            ended = drive(&mut side, ours, &mut outgoing, |_| Vec::new()) => Some(ended),
+        };
+
+        assert!(matches!(ended, Some(Ended::Overflow(_))), "{ended:?}");
     }
 }

@@ -176,8 +176,6 @@ crate::label! {
         Control = "control",
         /// HTTPS requests.
         Https = "https",
-        /// Long-lived streams.
-        Stream = "stream",
     }
 }
 
@@ -198,8 +196,6 @@ crate::label! {
         Version = "version",
         /// The greeting was not understood.
         Greeting = "greeting",
-        /// Another failure.
-        Other = "other",
     }
 }
 

@@ -146,13 +146,25 @@ impl Upstreams {
         request: Request<Body>,
     ) -> Result<Response<Body>, UpstreamError> {
         let upstream = self.upstream(origin)?;
-        if !http_body::Body::is_end_stream(request.body()) {
-            // An upload may take as long as it moves; who watches the connection it comes on sees to that.
-            return self.try_send(origin, &upstream, request).await;
-        }
         let timeout = self.config.response_timeout;
-        let sent = tokio::time::timeout(timeout, self.try_send(origin, &upstream, request)).await;
-        sent.unwrap_or(Err(UpstreamError::Timeout(timeout)))
+        if http_body::Body::is_end_stream(request.body()) {
+            let sending = self.try_send(origin, &upstream, request);
+            let sent = tokio::time::timeout(timeout, sending).await;
+            return sent.unwrap_or(Err(UpstreamError::Timeout(timeout)));
+        }
+        // As long as the body moves the server may wait for it; its own time runs from the end of the body.
+        let (head, body) = request.into_parts();
+        let (body, body_end) = body.watched();
+        let sending = self.try_send(origin, &upstream, Request::from_parts(head, body));
+        let too_late = async {
+            body_end.await;
+            tokio::time::sleep(timeout).await;
+        };
+        tokio::select! {
+            biased;
+            sent = sending => sent,
+            () = too_late => Err(UpstreamError::Timeout(timeout)),
+        }
     }
 
     /// Closes connections and forgets origins that were not used for a while.
@@ -211,12 +223,17 @@ impl Upstreams {
         origin: &Origin,
         upstream: &Arc<Upstream>,
     ) -> Result<Lease, UpstreamError> {
-        let Ok(permit) = Arc::clone(&upstream.permits).try_acquire_owned() else {
-            let waited = upstream
-                .pool
-                .lease(self.config.connect_timeout, limits::UPSTREAM_WAITING_MAX)
-                .await;
-            return waited.map_err(|_| UpstreamError::Busy);
+        let permit = match Arc::clone(&upstream.permits).try_acquire_owned() {
+            Ok(permit) => permit,
+            // Either a connection comes back, or one ends so that another may be dialled.
+            Err(_) => tokio::select! {
+                waited = upstream.pool.lease(self.config.connect_timeout, limits::UPSTREAM_WAITING_MAX) => {
+                    return waited.map_err(|_| UpstreamError::Busy);
+                }
+                freed = Arc::clone(&upstream.permits).acquire_owned() => {
+                    freed.map_err(|_| UpstreamError::Busy)?
+                }
+            },
         };
         let dialled = self.dial(origin, permit).await;
         let node = HostPort {
@@ -319,3 +336,6 @@ fn chain(error: &hyper::Error) -> String {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -135,7 +135,7 @@ impl World {
                 .into_iter()
                 .filter_map(|event| match event {
                     Event::Applied(number) => Some(number),
-                    Event::ClockOffset(_) | Event::PeerLost | Event::PeerReset | Event::Unknown => {
+                    Event::Pong { .. } | Event::PeerLost | Event::PeerReset | Event::Unknown => {
                         None
                     }
                 }),

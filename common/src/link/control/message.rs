@@ -1,7 +1,5 @@
 //! What the edges tell each other on the control stream: edge-c commands, edge-e reports.
 
-use std::net::IpAddr;
-
 use serde::{Deserialize, Serialize};
 
 use base64::Engine as _;
@@ -11,7 +9,6 @@ use crate::id::CoreId;
 use crate::mra::cookie::{FilterKey, FilterKeys, Tombstone};
 use crate::net::Domain;
 use crate::redact::Secret;
-use crate::time::UnixTime;
 
 /// From edge-c to edge-e. Each is idempotent: applied twice it does what it does once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,11 +16,6 @@ use crate::time::UnixTime;
 pub enum Command {
     /// Sends nothing new to this core; requests under way go on.
     Drain,
-    /// Addresses that are refused until a time. Replaces what was said before.
-    Bans {
-        /// Whom, until when.
-        bans: Vec<Ban>,
-    },
     /// The keys that cookies of this core verify with. Replaces what was said before.
     FilterKeys {
         /// Newest first, two at most.
@@ -46,15 +38,6 @@ pub enum Report {
     Draining,
     /// edge-e has everything that a core says at the start, and sends it requests from now on.
     Ready,
-}
-
-/// A refused address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ban {
-    /// Whom.
-    pub address: IpAddr,
-    /// Until when.
-    pub until: UnixTime,
 }
 
 /// A filter key on its way to edge-e. It checks cookies; it can't make sessions, because edge-c looks each up.

@@ -1,0 +1,231 @@
+//! Dialling edge-e: TCP, mutual TLS, greeting; and the reason, for people and for the metric, if one of them fails.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, anyhow};
+use common::limits;
+use common::link::greeting::{Answer, Hello, PROTOCOL, Purpose, RefusalKind, Resume};
+use common::net::Host;
+use common::runtime::{greeting, listen};
+use common::telemetry::{HandshakeOutcome, LinkRefusal};
+use rustls_pki_types::{DnsName, ServerName};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+
+use super::{Config, LinkClient, Stream, VERSION};
+
+impl LinkClient {
+    pub(super) async fn dial(
+        &self,
+        purpose: Purpose,
+        resume: Option<Resume>,
+    ) -> Result<(Stream, Welcome), NotDialled> {
+        let dialled = self.try_dial(purpose, resume).await;
+        if let Err(failed) = &dialled {
+            self.metrics.link.failures.of(failed.label).inc();
+        }
+        dialled
+    }
+
+    async fn try_dial(
+        &self,
+        purpose: Purpose,
+        resume: Option<Resume>,
+    ) -> Result<(Stream, Welcome), NotDialled> {
+        let Config {
+            address,
+            certificate_name,
+            ..
+        } = &self.config;
+        let connecting = self.connect();
+        let tcp = tokio::time::timeout(limits::LINK_DIAL_TIMEOUT, connecting).await;
+        let tcp = tcp
+            .with_context(|| format!("{address} did not answer"))
+            .map_err(because(LinkRefusal::TimedOut))?
+            .map_err(|failed| failed.context(format!("can't reach {address}")))?;
+        listen::configure_link(&tcp).map_err(because(LinkRefusal::Refused))?;
+        let name = DnsName::try_from(certificate_name.as_str().to_owned())
+            .map_err(because(LinkRefusal::Tls))?;
+        let connector = TlsConnector::from(self.tls.load_full());
+        let handshake = connector.connect(ServerName::DnsName(name), tcp);
+        let handshake = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, handshake)
+            .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+        let outcome = HandshakeOutcome::of(&handshake);
+        self.metrics.link_handshakes.of(outcome).inc();
+        let is_late = outcome == HandshakeOutcome::TimedOut;
+        let label = if is_late {
+            LinkRefusal::TimedOut
+        } else {
+            LinkRefusal::Tls
+        };
+        let mut stream = handshake
+            .context("TLS handshake failed")
+            .map_err(because(label))?;
+        let greeting = async {
+            greeting::send(&mut stream, &self.hello(purpose, resume)).await?;
+            greeting::receive(&mut stream).await
+        };
+        let welcome = check(greeting.await.map_err(not_greeted)?)?;
+        Ok((stream, welcome))
+    }
+
+    async fn connect(&self) -> Result<TcpStream, NotDialled> {
+        let port = self.config.address.port;
+        let addresses: Vec<SocketAddr> = match &self.config.address.host {
+            Host::Address(address) => vec![SocketAddr::new(*address, port)],
+            Host::Name(name) => tokio::net::lookup_host((name.as_str(), port))
+                .await
+                .map_err(because(LinkRefusal::Resolve))?
+                .collect(),
+        };
+        let mut last = because(LinkRefusal::Resolve)(anyhow!("the name has no address"));
+        for address in addresses.into_iter().take(limits::ADDRESSES_MAX) {
+            match self.connect_to(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => {
+                    last = because(LinkRefusal::Refused)(error).context(address.to_string());
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_to(&self, address: SocketAddr) -> std::io::Result<TcpStream> {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        if let Some(source) = self
+            .config
+            .bind_address
+            .filter(|source| source.is_ipv4() == address.is_ipv4())
+        {
+            socket.bind(SocketAddr::new(source, 0))?;
+        }
+        socket.connect(address).await
+    }
+
+    fn hello(&self, purpose: Purpose, resume: Option<Resume>) -> Hello {
+        Hello {
+            version: VERSION.to_owned(),
+            protocol: PROTOCOL,
+            core: self.config.core.to_string(),
+            core_id: self.config.core_id,
+            instance: self.config.instance,
+            purpose,
+            resume,
+        }
+    }
+}
+
+/// What edge-e said when it let the connection in.
+pub(super) struct Welcome {
+    pub(super) version: String,
+    pub(super) instance: u64,
+    pub(super) resume: Option<Resume>,
+}
+
+/// Why there is no connection: for the metric, and in words.
+#[derive(Debug)]
+pub(super) struct NotDialled {
+    label: LinkRefusal,
+    pub(super) error: anyhow::Error,
+}
+
+impl NotDialled {
+    fn context(self, context: String) -> Self {
+        Self {
+            error: self.error.context(context),
+            ..self
+        }
+    }
+}
+
+fn because<E: Into<anyhow::Error>>(label: LinkRefusal) -> impl FnOnce(E) -> NotDialled {
+    move |error| NotDialled {
+        label,
+        error: error.into(),
+    }
+}
+
+/// With TLS 1.3 a server refuses a certificate after the client's handshake is done: where the greeting would be.
+fn not_greeted(error: greeting::Error) -> NotDialled {
+    let label = match &error {
+        greeting::Error::Io(error) if is_of_tls(error) => LinkRefusal::Tls,
+        greeting::Error::Io(_) | greeting::Error::Peer(_) => LinkRefusal::Greeting,
+        greeting::Error::Timeout => LinkRefusal::TimedOut,
+    };
+    because(label)(error)
+}
+
+fn is_of_tls(error: &std::io::Error) -> bool {
+    let cause = error.get_ref();
+    cause
+        .and_then(|cause| cause.downcast_ref::<rustls::Error>())
+        .is_some()
+}
+
+fn check(answer: Answer) -> Result<Welcome, NotDialled> {
+    match answer {
+        Answer::Refused {
+            reason,
+            remedy,
+            version,
+            kind,
+        } => {
+            let label = match kind {
+                RefusalKind::NotAllowed => LinkRefusal::NotAllowed,
+                RefusalKind::Version => LinkRefusal::Version,
+            };
+            let error = anyhow!("edge-e {version} refuses the link: {reason}; {remedy}");
+            Err(because(label)(error))
+        }
+        Answer::Welcome {
+            version, protocol, ..
+        } if !protocol.is_compatible(PROTOCOL) => {
+            let error = anyhow!(
+                "edge-e {version} speaks link protocol {}.{}, edge-c {VERSION} speaks {}.{}: upgrade the older",
+                protocol.major,
+                protocol.minor,
+                PROTOCOL.major,
+                PROTOCOL.minor
+            );
+            Err(because(LinkRefusal::Version)(error))
+        }
+        Answer::Welcome {
+            version,
+            instance,
+            resume,
+            ..
+        } => Ok(Welcome {
+            version,
+            instance,
+            resume,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_with_its_remedy() {
+        let answer = Answer::Refused {
+            reason: "why".into(),
+            remedy: "what".into(),
+            version: "1".into(),
+            kind: RefusalKind::Version,
+        };
+
+        let refused = check(answer).err().unwrap();
+
+        assert_eq!(refused.label, LinkRefusal::Version);
+        assert_eq!(
+            refused.error.to_string(),
+            "edge-e 1 refuses the link: why; what"
+        );
+    }
+}
