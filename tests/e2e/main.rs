@@ -7,8 +7,12 @@
     reason = "helpers of tests; a failure ends the test that called them"
 )]
 
+mod clusters;
 mod demo;
+mod edge_config;
 mod inner_world;
 mod lab;
+mod origin;
+mod privacy;
 mod signin;
 mod stage;
