@@ -7,6 +7,7 @@
     reason = "helpers of tests; a failure ends the test that called them"
 )]
 
+mod allow_list;
 mod clusters;
 mod demo;
 mod edge_config;
@@ -14,5 +15,6 @@ mod inner_world;
 mod lab;
 mod origin;
 mod privacy;
+mod proxied;
 mod signin;
 mod stage;
