@@ -8,6 +8,7 @@
 )]
 
 mod allow_list;
+mod bulk;
 mod clusters;
 mod demo;
 mod edge_config;
@@ -16,5 +17,7 @@ mod lab;
 mod origin;
 mod privacy;
 mod proxied;
+mod reload;
+mod restart;
 mod signin;
 mod stage;
