@@ -243,6 +243,7 @@ impl App {
         let policies = policies
             .collect::<Result<Vec<_>, _>>()
             .map_err(Reload::other)?;
+        self.discovery.reconfigure(discovery_config(config));
         self.streams.domains.store(Arc::new(domains));
         self.streams.realm.store(Arc::new(realm));
         self.inside_tls.store(Arc::new(inside));

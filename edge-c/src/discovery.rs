@@ -11,6 +11,7 @@ pub mod srv;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use common::limits;
 use common::mra::edge_config::{KnownService, ServiceAnswer, SrvServer};
 use common::net::{Deployment, Domain, Host, HostPort};
@@ -59,13 +60,15 @@ pub enum DiscoveryError {
 /// What is known of the inner servers.
 #[derive(Debug)]
 pub struct Discovery {
-    config: Config,
+    config: ArcSwap<Config>,
     dns: Arc<Dns>,
     state: Mutex<State>,
     nodes: watch::Sender<Arc<[Node]>>,
     health: watch::Sender<Arc<BTreeMap<HostPort, NodeState>>>,
     /// A node was added or went down: the probing loop counts its next wait anew.
     changed: Notify,
+    /// The configuration changed: the refreshing loop looks everything up at once.
+    reconfigured: Notify,
 }
 
 #[derive(Debug)]
@@ -85,24 +88,36 @@ impl Discovery {
             nodes: Nodes::new(config.nodes.iter().cloned()),
         };
         let discovery = Self {
-            config,
+            config: ArcSwap::from_pointee(config),
             dns,
             state: Mutex::new(state),
             nodes: watch::Sender::new(Arc::default()),
             health: watch::Sender::new(Arc::default()),
             changed: Notify::new(),
+            reconfigured: Notify::new(),
         };
         discovery.publish(Instant::now());
         discovery
     }
 
+    /// Serves other domains and configured nodes from now on; what was found by itself is kept until it expires.
+    pub fn reconfigure(&self, config: Config) {
+        let now = Instant::now();
+        self.lock().nodes.fix(config.nodes.iter().cloned());
+        self.config.store(Arc::new(config));
+        self.publish(now);
+        self.reconfigured.notify_one();
+    }
+
     /// The domain of that name, if it is served.
     #[must_use]
-    pub fn domain(&self, name: &Domain) -> Option<&ServedDomain> {
+    pub fn domain(&self, name: &Domain) -> Option<ServedDomain> {
         self.config
+            .load()
             .domains
             .iter()
             .find(|served| served.name == *name)
+            .cloned()
     }
 
     /// All nodes, each time they change: what automatic allow-list rules are made of.
@@ -291,6 +306,7 @@ impl Discovery {
 
     fn configured_hosts(&self, kind: NodeKind, deployment: &Deployment) -> Vec<Host> {
         self.config
+            .load()
             .nodes
             .iter()
             .filter(|node| node.kind == kind && node.deployment == *deployment)
@@ -306,6 +322,7 @@ impl Discovery {
             KnownService::CupLogin => NodeKind::ImPresence,
         };
         self.config
+            .load()
             .nodes
             .iter()
             .filter(|node| node.kind == kind && node.deployment == domain.deployment)
@@ -329,7 +346,7 @@ impl Discovery {
         let own = self.dns.service(service, zone.as_str()).await;
         let has_pinpoint = match service {
             KnownService::CiscoPhoneTftp => false,
-            KnownService::CiscoUds | KnownService::CupLogin => self.config.has_pinpoint_zone,
+            KnownService::CiscoUds | KnownService::CupLogin => self.config.load().has_pinpoint_zone,
         };
         if !has_pinpoint || matches!(own, Ok(SrvAnswer::Records(_) | SrvAnswer::Withdrawn)) {
             return own;

@@ -178,6 +178,7 @@ impl SignIn {
             .discovery
             .domain(&request.domain)
             .ok_or(SignInError::DomainUnknown)?;
+        let domain = &domain;
         let credentials = Credentials::parse(request.authorization.as_ref())?;
         let remembered = self.proofs.look_up(&domain.name, &credentials);
         let is_remembered = remembered.is_some();

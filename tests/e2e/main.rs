@@ -7,8 +7,17 @@
     reason = "helpers of tests; a failure ends the test that called them"
 )]
 
+mod allow_list;
+mod bulk;
+mod clusters;
 mod demo;
+mod edge_config;
 mod inner_world;
 mod lab;
+mod origin;
+mod privacy;
+mod proxied;
+mod reload;
+mod restart;
 mod signin;
 mod stage;

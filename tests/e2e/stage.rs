@@ -1,6 +1,6 @@
 //! Everything at once: three zones, BIND, nginx, the UDS simulator, and the pair between them.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -27,7 +27,11 @@ pub(crate) struct Stage {
     pub(crate) bind: Bind,
     pub(crate) world: World,
     pub(crate) zones: Zones,
+    /// The authorities, for certificates that a test wants beside the usual ones.
+    pub(crate) pki: Pki,
     dir: TempDir,
+    /// IM and Presence: ports that are open, and nobody behind them.
+    _presence: Vec<TcpListener>,
 }
 
 impl Stage {
@@ -52,6 +56,12 @@ impl Stage {
         let (photos, ucm) = (identity("inside/photos"), identity("inside/ucm"));
         let nginx = Nginx::start(&inside, dir.path(), &world, (&photos, &ucm)).unwrap();
         let uds = Simulator::start(world.clone(), &ucm, &inside).unwrap();
+        let presence = world
+            .im_presence
+            .iter()
+            .flat_map(|node| node.sockets(world.ports.uds))
+            .map(|socket| inside.listen(socket).unwrap())
+            .collect();
         let mut pair = Pair::prepare(&zones, dir.path(), &world, size);
         let list = dir.path().join("allow-list.toml");
         std::fs::write(&list, ALLOW_LIST).unwrap();
@@ -65,7 +75,9 @@ impl Stage {
             bind,
             world,
             zones,
+            pki,
             dir,
+            _presence: presence,
         }
     }
 
@@ -79,6 +91,13 @@ impl Stage {
         self.dir.path().join("allow-list.toml")
     }
 
+    /// Replaces the allow list by these TOML lines, as an editor does that writes a new file.
+    pub(crate) fn write_allow_list(&self, text: &str) {
+        let fresh = self.allow_list().with_extension("new");
+        std::fs::write(&fresh, text).unwrap();
+        std::fs::rename(&fresh, self.allow_list()).unwrap();
+    }
+
     /// A client outside that knows the first edge's name.
     pub(crate) fn client(&self) -> Curl {
         self.client_of(1)
@@ -87,9 +106,19 @@ impl Stage {
     /// A client outside that knows the name of edge number `number`.
     pub(crate) fn client_of(&self, number: u8) -> Curl {
         let [v4, _] = public_sockets(number);
+        self.client_to(&edge_name(number), v4)
+    }
+
+    /// The same over IPv6.
+    pub(crate) fn client_v6(&self) -> Curl {
+        let [_, v6] = public_sockets(1);
+        self.client_to(&edge_name(1), v6)
+    }
+
+    fn client_to(&self, name: &str, socket: SocketAddr) -> Curl {
         Curl::new(&self.zones.client())
             .trust(&self.path().join("public/ca.pem"))
-            .resolve(&edge_name(number), v4)
+            .resolve(name, socket)
     }
 
     /// Signs `user` in through the first edge.
@@ -108,6 +137,11 @@ impl Stage {
         self.client().basic(user, password).get(&url).unwrap()
     }
 
+    /// What the first edge-c has logged.
+    pub(crate) fn core_log(&self) -> String {
+        self.pair.cores[0].log().unwrap()
+    }
+
     /// The logs of all edges, for a failing assertion.
     pub(crate) fn logs(&self) -> String {
         let members = self.pair.edges.iter().chain(&self.pair.cores);
@@ -124,6 +158,7 @@ impl Stage {
 }
 
 /// A client with a session.
+#[derive(Clone)]
 pub(crate) struct SignedIn {
     /// The client, with its cookie.
     pub(crate) curl: Curl,
@@ -150,11 +185,28 @@ impl SignedIn {
         }
     }
 
+    /// The same session in another client.
+    pub(crate) fn by(&self, curl: Curl) -> Self {
+        Self {
+            curl,
+            ..self.clone()
+        }
+    }
+
     /// GETs an inner URL the way a client does.
     pub(crate) fn get(&self, origin: &str, target: &str) -> Answer {
-        self.curl
-            .get(&proxied_url(self.edge, origin, target))
-            .unwrap()
+        self.ask(|curl| curl, origin, target)
+    }
+
+    /// Sends what `change` makes of an ordinary GET.
+    pub(crate) fn ask(
+        &self,
+        change: impl FnOnce(Curl) -> Curl,
+        origin: &str,
+        target: &str,
+    ) -> Answer {
+        let url = proxied_url(self.edge, origin, target);
+        change(self.curl.clone()).get(&url).unwrap()
     }
 }
 
@@ -165,18 +217,24 @@ pub(crate) fn edge_name(number: u8) -> String {
 
 /// The URL of an edge verb.
 pub(crate) fn verb_url(edge: u8, verb: &str) -> String {
-    format!(
-        "https://{}:8443/{}/{verb}",
-        edge_name(edge),
-        STANDARD_NO_PAD.encode(DOMAIN)
-    )
+    edge_url(edge, DOMAIN, &format!("/{verb}"))
 }
 
 /// The URL on the edge for `target` of `origin`, written as `https/host/port`.
 pub(crate) fn proxied_url(edge: u8, origin: &str, target: &str) -> String {
-    let segment = STANDARD_NO_PAD.encode(format!("{DOMAIN}/{origin}"));
-    format!("https://{}:8443/{segment}{target}", edge_name(edge))
+    edge_url(edge, &format!("{DOMAIN}/{origin}"), target)
 }
+
+/// The URL on the edge whose first segment holds these fields.
+pub(crate) fn edge_url(edge: u8, fields: &str, rest: &str) -> String {
+    let segment = STANDARD_NO_PAD.encode(fields);
+    format!("https://{}:8443/{segment}{rest}", edge_name(edge))
+}
+
+/// UDS of the first node of the first cluster, as a field of an edge path.
+pub(crate) const UCM: &str = "https/cucm1a.example.com/8443";
+/// The server of photos.
+pub(crate) const PHOTOS: &str = "https/photos.example.com/443";
 
 const ALLOW_LIST: &str = r#"
 [[rule]]

@@ -185,12 +185,14 @@ impl Curl {
                 message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
             }));
         }
-        let body = if self.output.is_none() {
+        let report: Value = serde_json::from_slice(&output.stdout).context("curl's report")?;
+        // For HEAD curl writes the head where the body would be.
+        let has_body = report.get("size_download").and_then(Value::as_u64) != Some(0);
+        let body = if self.output.is_none() && has_body {
             fs::read(&own_body).unwrap_or_default()
         } else {
             Vec::new()
         };
-        let report = serde_json::from_slice(&output.stdout).context("curl's report")?;
         Answer::new(&report, &fs::read_to_string(&head)?, body).map(Ok)
     }
 }

@@ -58,7 +58,9 @@ impl Nginx {
     /// Starts it below `dir` with:
     ///
     /// - photos over HTTPS on the world's photo server: `/photos/<id>.jpg`, `/large.bin` (a sparse
-    ///   file of [`LARGE_BYTES`]), `PUT /upload/<name>`, and `/redirect` that redirects to a photo;
+    ///   file of [`LARGE_BYTES`]), `PUT /upload/<name>`, `/redirect` that redirects to a photo and
+    ///   `/redirect/away` to nowhere, `/gzip/<id>.jpg` chunked and compressed, `/empty` (204), and
+    ///   `/cookies` that sets one of its own and one that it has no business with;
     /// - configuration files over HTTP and HTTPS on every UCM node.
     pub fn start(
         place: &Place,
@@ -207,6 +209,20 @@ http {{
     root {dir}/www/photos;
     client_max_body_size 0;
     location = /redirect {{ return 302 https://{photo_host}/photos/alice.jpg; }}
+    location = /redirect/away {{ return 302 https://elsewhere.invalid/x; }}
+    location = /empty {{ return 204; }}
+    location = /cookies {{
+      add_header Set-Cookie "X-Auth=stolen; Path=/";
+      add_header Set-Cookie "mine=1; Path=/";
+      return 204;
+    }}
+    location /gzip/ {{
+      alias {dir}/www/photos/photos/;
+      gzip on;
+      gzip_types *;
+      gzip_proxied any;
+      gzip_min_length 1;
+    }}
     location /upload/ {{
       root {dir};
       dav_methods PUT;

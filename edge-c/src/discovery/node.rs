@@ -49,6 +49,12 @@ impl Nodes {
         }
     }
 
+    /// Takes these for the configured ones from now on.
+    pub(super) fn fix(&mut self, fixed: impl IntoIterator<Item = Node>) {
+        self.fixed = fixed.into_iter().take(limits::NODES_MAX).collect();
+        self.found.retain(|node, _| !self.fixed.contains(node));
+    }
+
     /// Remembers `node` until `until` at least.
     pub(super) fn keep(&mut self, node: Node, until: Instant) {
         if self.fixed.contains(&node) {
@@ -140,6 +146,18 @@ mod tests {
         assert_eq!(names(&nodes), ["fixed", "found"]);
         nodes.expire(now + 2 * second);
         assert_eq!(names(&nodes), ["fixed"]);
+    }
+
+    #[test]
+    fn other_configured_nodes_replace_the_former_and_leave_what_was_found() {
+        let now = Instant::now();
+        let mut nodes = Nodes::new([ucm("old")]);
+        nodes.keep(ucm("found"), now);
+        nodes.keep(ucm("twice"), now);
+
+        nodes.fix([ucm("new"), ucm("twice")]);
+
+        assert_eq!(names(&nodes), ["new", "twice", "found"]);
     }
 
     #[test]

@@ -30,7 +30,8 @@ impl Discovery {
 
     /// Looks all services up again and asks one node of every cluster for its nodes.
     pub async fn refresh(&self, uds: &Uds) {
-        for domain in &self.config.domains {
+        let config = self.config.load_full();
+        for domain in &config.domains {
             for service in KnownService::ALL {
                 if let Ok(SrvAnswer::Records(servers)) = self.look_up(domain, service).await {
                     let nodes = servers
@@ -123,7 +124,11 @@ impl Discovery {
         let mut tick = interval(limits::NODE_REFRESH_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tick.tick().await;
+            // Both are cancel safe: a notification stays stored, a tick stays due.
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = self.reconfigured.notified() => {}
+            }
             self.refresh(uds).await;
         }
     }
