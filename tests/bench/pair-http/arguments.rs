@@ -8,7 +8,7 @@ use clap::{Parser, ValueEnum};
 /// Measures the pair of edges against an nginx pair and an HAProxy pair: TLS client, edge role, mutual-TLS middle, core
 /// role, TLS origin.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "tests/bench/http", after_help = NOTES)]
+#[command(name = "bench-http", bin_name = "tests/bench/http", after_help = NOTES)]
 pub(crate) struct Arguments {
     /// Rounds; each measures every chain once, in another order
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
