@@ -171,6 +171,10 @@ pub const RATE_LIMIT_COUNT_MAX: usize = 1000;
 
 /// Authorisation failures of one address that are forgiven; the next one blocks it.
 pub const JAIL_FAILURES_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
+/// Most failures that configuration may forgive: each counted one is remembered.
+pub const JAIL_FAILURES_SETTING_MAX: u32 = 900;
+/// Most refused addresses that the status shows.
+pub const JAIL_SHOWN_MAX: usize = 50;
 /// How long an authorisation failure counts.
 pub const JAIL_WINDOW: Duration = Duration::from_secs(600);
 /// How long an address is refused.

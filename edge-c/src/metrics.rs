@@ -144,7 +144,7 @@ pub struct Metrics {
     pub sessions_unknown: Counter,
     /// What the allow list said.
     pub verdicts: ByLabel<ListVerdict, Counter>,
-    /// Requests that a rule of the file allowed, by its number in the file: the ones never hit can go.
+    /// Requests that a rule of the file allowed, by its line in the file: the ones never hit can go.
     pub rule_hits: Named<Counter>,
     /// Certificates in use.
     pub certificates: Certificates,
@@ -209,7 +209,7 @@ impl Metrics {
             rule_hits: Named::register(
                 registry,
                 "allow_list_rule_hits",
-                "Requests that a rule of the file allowed, by its number in the file",
+                "Requests that a rule of the file allowed, by its line in the file",
                 "rule",
             ),
             certificates: Certificates::register(registry),

@@ -69,6 +69,8 @@ struct Refused {
     refusal: Refusal,
     reason: String,
     remedy: String,
+    /// Counts against the client's address.
+    is_wrong_guess: bool,
 }
 
 impl Refused {
@@ -77,6 +79,7 @@ impl Refused {
             refusal,
             reason: reason.into(),
             remedy: remedy.into(),
+            is_wrong_guess: false,
         }
     }
 }
@@ -167,6 +170,7 @@ impl Streams {
                 target,
             } => {
                 let target = Target::parse(target).map_err(|error| {
+                    self.metrics.verdicts.of(ListVerdict::Target).inc();
                     Refused::new(Refusal::NotAllowed, format!("the target {error}"), CLIENT)
                 })?;
                 let arrived = Arrived {
@@ -207,8 +211,10 @@ impl Streams {
                 .map(|session| (session, cookie))
         });
         let remedy = "none: the client signs in again by itself";
-        let (session, cookie) = found
-            .ok_or_else(|| Refused::new(Refusal::SignInRequired, "no such session", remedy))?;
+        let (session, cookie) = found.ok_or_else(|| {
+            self.metrics.sessions_unknown.inc();
+            Refused::new(Refusal::SignInRequired, "no such session", remedy)
+        })?;
         if session.domain != *arrived.domain {
             let reason = "the session is of another domain";
             return Err(Refused::new(Refusal::SignInRequired, reason, remedy));
@@ -236,7 +242,12 @@ impl Streams {
         let verdict = list.verdict(&request);
         self.metrics.verdicts.of(verdict_label(&verdict)).inc();
         let rule = match verdict {
-            Verdict::Allow(rule) => Arc::clone(rule),
+            Verdict::Allow(rule) => {
+                if let RuleSource::File { line } = rule.source {
+                    self.metrics.rule_hits.of(&line.to_string()).inc();
+                }
+                Arc::clone(rule)
+            }
             Verdict::Deny(denial) => {
                 let remedy = format!("to allow it: {:#}", denial.needed_rule());
                 return Err(Refused::new(
@@ -396,8 +407,10 @@ impl Streams {
             .sign_in_seconds
             .of(outcome)
             .observe(clock::elapsed(began).as_secs_f64());
-        let granted = granted
-            .map_err(|error| Refused::new(error.refusal(), error.to_string(), error.remedy()))?;
+        let granted = granted.map_err(|error| Refused {
+            is_wrong_guess: error.is_wrong_guess(),
+            ..Refused::new(error.refusal(), error.to_string(), error.remedy())
+        })?;
         tracing::info!(tracking_id = %preface.tracking, user = %granted.user.redacted(), home = %granted.home.host,
             method = granted.method.label(), is_remembered = granted.is_remembered, "signed in");
         self.begin_session(edge, preface, device, granted).await
@@ -436,6 +449,7 @@ impl Streams {
                     "look at the session store's state_dir",
                 )
             })?;
+        self.metrics.sessions_issued.inc();
         let mut response = Response::new(Body::from(granted.document));
         let fields = response.headers_mut();
         fields.insert(
@@ -452,6 +466,7 @@ impl Streams {
             refusal,
             reason,
             remedy,
+            is_wrong_guess,
         } = refused;
         let client = Redacted::new(preface.client.0.ip().to_string());
         tracing::info!(
@@ -466,6 +481,11 @@ impl Streams {
             .is_some()
         {
             tracing::trace!("the link stays open");
+        }
+        if *is_wrong_guess {
+            response
+                .headers_mut()
+                .insert(preface::AUTH, preface::AUTH_FAILED);
         }
         response
             .headers_mut()

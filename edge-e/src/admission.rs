@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use common::limits;
+use common::policy::jail::{Jail, Sentence};
 use common::policy::rate_limit::{Quota, Rate, SlidingWindows, TokenBuckets, TooOften, network_of};
 
 use crate::config::Limits;
@@ -23,6 +24,7 @@ struct State {
     per_network: HashMap<IpAddr, u32>,
     arrivals: TokenBuckets<IpAddr>,
     sign_ins: SlidingWindows<IpAddr>,
+    jail: Jail,
 }
 
 /// Why a connection is not taken.
@@ -31,6 +33,9 @@ pub enum NotAdmitted {
     /// `connections_max` is reached.
     #[error("connections_max reached")]
     Full,
+    /// The address is blocked.
+    #[error("the address is blocked after authorisation failures")]
+    Jailed,
     /// `connections_per_address_max` is reached.
     #[error("connections_per_address_max reached")]
     AddressFull,
@@ -53,8 +58,9 @@ impl Admission {
         let state = State {
             open: 0,
             per_network: HashMap::new(),
-            arrivals: arrivals(limits),
-            sign_ins: sign_ins(limits),
+            arrivals: arrivals(&limits),
+            sign_ins: sign_ins(&limits),
+            jail: Jail::new(limits.jail.clone()),
             limits,
         };
         Arc::new(Self {
@@ -65,8 +71,12 @@ impl Admission {
     /// Uses other limits from now on; who is connected stays. What addresses did until now is forgotten.
     pub fn set_limits(&self, limits: Limits) {
         let mut state = self.lock();
-        state.arrivals = arrivals(limits);
-        state.sign_ins = sign_ins(limits);
+        state.arrivals = arrivals(&limits);
+        state.sign_ins = sign_ins(&limits);
+        // A reload for other reasons must not let anybody out.
+        if state.limits.jail != limits.jail {
+            state.jail = Jail::new(limits.jail.clone());
+        }
         state.limits = limits;
     }
 
@@ -77,6 +87,9 @@ impl Admission {
     pub fn admit(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Admitted, NotAdmitted> {
         let network = network_of(address);
         let mut state = self.lock();
+        if state.jail.blocked_until(address, now).is_some() {
+            return Err(NotAdmitted::Jailed);
+        }
         if state.open >= state.limits.connections_max {
             return Err(NotAdmitted::Full);
         }
@@ -104,7 +117,39 @@ impl Admission {
     /// # Errors
     /// [`TooOften`] says when the address may ask again.
     pub fn admit_sign_in(&self, address: IpAddr, now: Instant) -> Result<(), TooOften> {
-        self.lock().sign_ins.admit(network_of(address), now)
+        let mut state = self.lock();
+        // A connection that was open when its address was blocked.
+        if let Some(until) = state.jail.blocked_until(address, now) {
+            let retry_after = until.saturating_duration_since(now);
+            return Err(TooOften { retry_after });
+        }
+        state.sign_ins.admit(network_of(address), now)
+    }
+
+    /// Counts a forged cookie or a wrong password; gives for how long the address is blocked if this was one too many.
+    pub fn fail(&self, address: IpAddr, now: Instant) -> Option<Duration> {
+        let mut state = self.lock();
+        let was_blocked = state.jail.blocked_until(address, now).is_some();
+        match state.jail.fail(address, now) {
+            Sentence::Blocked { until } if !was_blocked => {
+                Some(until.saturating_duration_since(now))
+            }
+            Sentence::Blocked { .. } | Sentence::Counted | Sentence::Exempt => None,
+        }
+    }
+
+    /// How many addresses are blocked.
+    pub fn jailed(&self, now: Instant) -> usize {
+        self.lock().jail.blocked(now)
+    }
+
+    /// Some of the addresses that are blocked, and for how long.
+    #[must_use]
+    pub fn jailed_addresses(&self, now: Instant) -> Vec<(IpAddr, Duration)> {
+        let refused = self.lock().jail.refused(now, limits::JAIL_SHOWN_MAX);
+        let left =
+            |(address, until): (IpAddr, Instant)| (address, until.saturating_duration_since(now));
+        refused.into_iter().map(left).collect()
     }
 
     /// Connections at this moment.
@@ -141,14 +186,14 @@ impl Drop for Admitted {
 }
 
 /// A second's worth may come at once: a client opens several connections together.
-fn arrivals(limits: Limits) -> TokenBuckets<IpAddr> {
+fn arrivals(limits: &Limits) -> TokenBuckets<IpAddr> {
     let per_second = limits.connections_per_second_per_address.max(1);
     let burst = std::num::NonZeroU32::new(per_second).unwrap_or(std::num::NonZeroU32::MIN);
     let interval = Duration::from_secs(1) / per_second;
     TokenBuckets::new(Rate { burst, interval }, limits::ADDRESSES_LIMITED_MAX)
 }
 
-fn sign_ins(limits: Limits) -> SlidingWindows<IpAddr> {
+fn sign_ins(limits: &Limits) -> SlidingWindows<IpAddr> {
     let rate = limits.sign_in_per_address;
     let quota = Quota {
         count: std::num::NonZeroU32::new(rate.count).unwrap_or(std::num::NonZeroU32::MIN),
@@ -161,6 +206,7 @@ fn sign_ins(limits: Limits) -> SlidingWindows<IpAddr> {
 mod tests {
     use super::*;
     use common::config::section;
+    use common::policy::jail::JailPolicy;
     use common::runtime::clock;
 
     const LIMITS: Limits = Limits {
@@ -170,6 +216,12 @@ mod tests {
         sign_in_per_address: section::Rate {
             count: 2,
             window: Duration::from_secs(60),
+        },
+        jail: JailPolicy {
+            failures_max: limits::JAIL_FAILURES_MAX,
+            window: limits::JAIL_WINDOW,
+            block: limits::JAIL_BLOCK,
+            exempt: Vec::new(),
         },
     };
 
@@ -243,5 +295,45 @@ mod tests {
 
         assert!(admission.admit_sign_in(address("192.0.2.1"), now).is_err());
         assert!(admission.admit_sign_in(address("192.0.2.2"), now).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_is_blocked_for_a_while_after_too_many_failures() {
+        let admission = Admission::new(LIMITS);
+        let (now, guesser) = (clock::now(), address("192.0.2.1"));
+        for _ in 0..5 {
+            assert_eq!(admission.fail(guesser, now), None);
+        }
+        assert!(admission.admit(guesser, now).is_ok());
+
+        assert_eq!(admission.fail(guesser, now), Some(limits::JAIL_BLOCK));
+
+        assert_eq!(admission.fail(guesser, now), None, "told once");
+        let refused = admission.admit(guesser, now).map(drop);
+        assert_eq!(refused, Err(NotAdmitted::Jailed));
+        assert!(admission.admit_sign_in(guesser, now).is_err());
+        assert!(admission.admit(address("192.0.2.2"), now).is_ok());
+        assert_eq!(admission.jailed_addresses(now).len(), 1);
+        assert!(admission.admit(guesser, now + limits::JAIL_BLOCK).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reload_lets_nobody_out_unless_it_is_about_that() {
+        let admission = Admission::new(LIMITS);
+        let (now, guesser) = (clock::now(), address("192.0.2.1"));
+        for _ in 0..6 {
+            admission.fail(guesser, now);
+        }
+
+        admission.set_limits(Limits {
+            connections_max: 7,
+            ..LIMITS
+        });
+        assert_eq!(admission.jailed(now), 1);
+
+        let mut limits = LIMITS;
+        limits.jail.exempt.push("192.0.2.1/32".parse().unwrap());
+        admission.set_limits(limits);
+        assert_eq!(admission.jailed(now), 0);
     }
 }

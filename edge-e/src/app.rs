@@ -104,7 +104,7 @@ impl App {
         let tls = tls::public_server(Arc::clone(&certificates)).map_err(unusable)?;
         let cores: Arc<Cores> = Arc::default();
         let workers = Workers::start("edge-e", config.worker_threads).map_err(unusable)?;
-        let admission = Admission::new(config.limits);
+        let admission = Admission::new(config.limits.clone());
         let https = Arc::new(Https {
             cores: Arc::clone(&cores),
             admission: Arc::clone(&admission),
@@ -159,7 +159,7 @@ impl App {
         let settings = settings(&config.link).map_err(Reload::Tls)?;
         self.certificates.replace(default, others);
         self.link.settings.store(Arc::new(settings));
-        self.admission.set_limits(config.limits);
+        self.admission.set_limits(config.limits.clone());
         Ok(())
     }
 
@@ -215,7 +215,13 @@ impl App {
                 })
             })
             .collect();
-        json!({ "name": name, "connections": self.admission.open(), "cores": cores })
+        let jailed: Vec<_> = self
+            .admission
+            .jailed_addresses(clock::now())
+            .into_iter()
+            .map(|(address, left)| json!({ "address": address, "seconds_left": left.as_secs() }))
+            .collect();
+        json!({ "name": name, "connections": self.admission.open(), "cores": cores, "jailed": jailed })
     }
 }
 
@@ -241,10 +247,13 @@ async fn tidy(app: App, linked: Condition) {
                 "look at edge-c and its log: it dials this edge",
             );
         }
+        app.cores.count(&app.metrics);
+        let jailed = app.admission.jailed(clock::now());
+        let jailed = i64::try_from(jailed).unwrap_or(i64::MAX);
+        app.metrics.jailed.set(jailed);
         if clock::elapsed(last_tidied) >= limits::TIDY_INTERVAL {
             last_tidied = clock::now();
             app.cores.tidy(clock::unix_now());
-            app.cores.count(&app.metrics);
         }
         tokio::time::sleep(READINESS_INTERVAL).await;
     }

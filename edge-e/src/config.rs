@@ -3,7 +3,7 @@
 //! `deploy/edge-e.example.toml` explains every key to operators; this file says what they become.
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use common::config::section::{self, Admin, DrainGrace, Identity, LinkIdentity, L
 use common::config::{self, ConfigErrors, Loaded, Table, Value};
 use common::limits;
 use common::net::Domain;
+use common::policy::jail::JailPolicy;
 use common::time::UnixTime;
 
 mod warning;
@@ -59,7 +60,7 @@ pub struct Link {
 }
 
 /// `[limits]`: admission on the public side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections at a time, of all clients.
     pub connections_max: u32,
@@ -69,6 +70,8 @@ pub struct Limits {
     pub connections_per_second_per_address: u32,
     /// Requests without a session (edge verbs) from one address.
     pub sign_in_per_address: Rate,
+    /// When an address is refused for a while.
+    pub jail: JailPolicy,
 }
 
 impl Config {
@@ -169,6 +172,7 @@ fn limits_of(table: &Table<'_>) -> Limits {
                 window: limits::SIGN_IN_PER_ADDRESS_WINDOW_DEFAULT,
             },
         ),
+        jail: jail(&table.table("jail")),
     };
     if read.connections_per_address_max > read.connections_max {
         table.warn(
@@ -178,6 +182,21 @@ fn limits_of(table: &Table<'_>) -> Limits {
         );
     }
     read
+}
+
+fn jail(table: &Table<'_>) -> JailPolicy {
+    let default = JailPolicy::default();
+    let range = Duration::from_secs(1)..=limits::RATE_WINDOW_MAX;
+    let duration = |key, default| table.or(key, default, |value| value.duration(&range));
+    let failures = table.or("failures", default.failures_max.get(), |value| {
+        value.integer(&(1..=limits::JAIL_FAILURES_SETTING_MAX))
+    });
+    JailPolicy {
+        failures_max: NonZeroU32::new(failures).unwrap_or(default.failures_max),
+        window: duration("window", default.window),
+        block: duration("block", default.block),
+        exempt: table.list("exempt", Value::ip_net),
+    }
 }
 
 /// Two listeners on one socket would fail at start with a message that names neither key.

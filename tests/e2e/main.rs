@@ -13,6 +13,7 @@ mod clusters;
 mod demo;
 mod edge_config;
 mod inner_world;
+mod jail;
 mod lab;
 mod origin;
 mod privacy;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -129,6 +130,19 @@ impl<'a> Value<'a> {
     /// [`Problem`] if it is none.
     pub fn ip_addr(&self) -> Result<IpAddr, Problem> {
         self.parsed("an IPv4 or IPv6 address")
+    }
+
+    /// A network, or a single address.
+    ///
+    /// # Errors
+    /// [`Problem`] for anything else.
+    pub fn ip_net(&self) -> Result<IpNet, Problem> {
+        let allowed = "a network such as \"192.0.2.0/24\" or \"2001:db8::/48\", or an address";
+        let text = self.text()?;
+        let address = text.parse::<IpAddr>().map(IpNet::from);
+        address
+            .or_else(|_| text.parse())
+            .map_err(|_| Problem::invalid("is neither a network nor an address", allowed))
     }
 
     /// The name of a deployment: letters, digits, `-` and `_`.

@@ -13,6 +13,11 @@ pub const CLIENT: HeaderName = HeaderName::from_static("edge-client");
 /// The id that follows the request across both edges.
 pub const TRACKING: HeaderName = HeaderName::from_static("x-tracking-id");
 
+/// On an answer of edge-c: the client's credentials were wrong. edge-e counts it against the address and takes it away.
+pub const AUTH: HeaderName = HeaderName::from_static("edge-auth");
+/// The only value of [`AUTH`].
+pub const AUTH_FAILED: HeaderValue = HeaderValue::from_static("failed");
+
 /// What edge-e says of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preface {
@@ -54,9 +59,9 @@ impl Preface {
     }
 }
 
-/// Removes what a client may have sent under these names.
+/// Removes what a client, or an origin, may have sent under these names.
 pub fn strip(fields: &mut HeaderMap) {
-    for name in [&CLIENT, &TRACKING] {
+    for name in [&AUTH, &CLIENT, &TRACKING] {
         fields.remove(name);
     }
 }
@@ -95,6 +100,18 @@ mod tests {
         preface().write(&mut fields);
 
         assert_eq!(Preface::take(&mut fields), Ok(preface()));
+        assert!(fields.is_empty());
+    }
+
+    #[test]
+    fn nobody_outside_the_pair_can_use_these_names() {
+        let mut fields = HeaderMap::new();
+        fields.append(AUTH, AUTH_FAILED);
+        fields.append(CLIENT, HeaderValue::from_static("192.0.2.66:1"));
+        fields.append(TRACKING, HeaderValue::from_static("x"));
+
+        strip(&mut fields);
+
         assert!(fields.is_empty());
     }
 

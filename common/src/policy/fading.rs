@@ -63,6 +63,12 @@ impl<K: Ord + Clone, V> Fading<K, V> {
         }
     }
 
+    /// The keys in their order, and until when each matters.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (K, Instant)> {
+        let entries = self.entries.iter();
+        entries.map(|(key, (until, _))| (key.clone(), *until))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

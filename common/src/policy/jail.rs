@@ -119,6 +119,13 @@ impl Jail {
         self.blocked.remove(&network).is_some()
     }
 
+    /// Who is refused now and until when, in the order of addresses; the first `count_max`.
+    #[must_use]
+    pub fn refused(&self, now: Instant, count_max: usize) -> Vec<(IpAddr, Instant)> {
+        let entries = self.blocked.iter().filter(|(_, until)| *until > now);
+        entries.take(count_max).collect()
+    }
+
     /// How many addresses are refused now.
     pub fn blocked(&mut self, now: Instant) -> usize {
         self.blocked.expire(now);
@@ -151,6 +158,8 @@ mod tests {
         assert_eq!(jail.blocked_until(v4(2), now), None);
         assert_eq!(jail.blocked_until(v4(1), until), None);
         assert_eq!(jail.blocked(now), 1);
+        assert_eq!(jail.refused(now, 9), [(v4(1), until)]);
+        assert_eq!(jail.refused(until, 9), []);
         assert_eq!(jail.blocked(until), 0);
     }
 

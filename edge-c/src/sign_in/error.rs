@@ -89,6 +89,21 @@ impl SignInError {
         }
     }
 
+    /// Whether somebody tried credentials that are wrong, as who guesses does; to have none yet is not.
+    #[must_use]
+    pub const fn is_wrong_guess(&self) -> bool {
+        match self {
+            Self::BadPassword | Self::UserUnknown => true,
+            Self::Credentials(_)
+            | Self::DomainUnknown
+            | Self::Home(_)
+            | Self::Overloaded
+            | Self::NoEdge
+            | Self::Timeout
+            | Self::TooOften(_) => false,
+        }
+    }
+
     /// The label in metrics.
     #[must_use]
     pub const fn outcome(&self) -> SignInOutcome {

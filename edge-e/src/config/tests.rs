@@ -109,6 +109,21 @@ fn an_admin_listener_that_others_reach_is_a_warning() {
 }
 
 #[test]
+fn networks_that_are_never_blocked_are_networks_or_addresses() {
+    let jail = "[limits]\njail = { exempt = ['192.0.2.0/24', '2001:db8::7'] }\n";
+    let config = parse(&format!("{SMALLEST}{jail}")).unwrap().config;
+    assert_eq!(config.limits.jail.exempt.len(), 2);
+
+    let jail = "[limits]\njail = { exempt = ['office'] }\n";
+    assert_snapshot!(errors(&format!("{SMALLEST}{jail}")), @r#"
+    error: /etc/edge/edge-e.toml:13: `limits.jail.exempt` is neither a network nor an address
+        found: 'office'
+        allowed: a network such as "192.0.2.0/24" or "2001:db8::/48", or an address
+    1 error in the configuration
+    "#);
+}
+
+#[test]
 fn a_misspelt_log_level_is_refused() {
     assert_snapshot!(errors(&format!("{SMALLEST}[log]\nfilter = 'infoo'\n")), @r#"
     error: /etc/edge/edge-e.toml:13: `log.filter` has the unknown level "infoo"
@@ -159,6 +174,13 @@ fn defaults_in_the_example_are_the_real_ones() {
         admin: Admin {
             names: whole.admin.names.clone(),
             ..smallest.admin.clone()
+        },
+        limits: Limits {
+            jail: JailPolicy {
+                exempt: whole.limits.jail.exempt.clone(),
+                ..smallest.limits.jail.clone()
+            },
+            ..smallest.limits.clone()
         },
         worker_threads: whole.worker_threads,
         ..smallest

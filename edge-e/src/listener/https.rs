@@ -81,6 +81,10 @@ impl Https {
                 .inc();
             match admitted {
                 Ok(admitted) => self.spawn(stream, peer, admitted, drain.clone()),
+                // It was told when it was blocked; a line for each try would be a gift to whoever wants to fill the disk.
+                Err(NotAdmitted::Jailed) => {
+                    tracing::debug!(side = "downstream", client = %peer_text(peer), "connection of a blocked address refused");
+                }
                 Err(reason) => {
                     tracing::info!(side = "downstream", client = %peer_text(peer), %reason,
                     remedy = "raise it in [limits] if these are your users", "connection refused");
@@ -302,6 +306,13 @@ impl Connection {
             .cores
             .check_session(&head.headers, clock::unix_now())
             .map_err(|refused| {
+                // A session that has ended, or whose key nobody knows any more, is an honest client's.
+                if matches!(
+                    refused,
+                    cookie::Refused::Malformed | cookie::Refused::BadTag
+                ) {
+                    self.count_failure("a forged session cookie");
+                }
                 let label = match refused {
                     cookie::Refused::Missing => Label::NoSession,
                     cookie::Refused::Expired => Label::Expired,
@@ -322,6 +333,18 @@ impl Connection {
             .route(domain, Some(checked.core))
             .map(Gated::Relay)
             .map_err(no_route)
+    }
+
+    fn count_failure(&self, what: &'static str) {
+        let address = self.client.0.ip();
+        if let Some(block) = self.https.admission.fail(address, clock::now()) {
+            tracing::warn!(
+                side = "downstream", client = %peer_text(self.client.0), seconds = block.as_secs(),
+                reason = "too many authorisation failures", last = what,
+                remedy = "ends by itself; /status shows the address; [limits] jail exempt lets it in at once",
+                "address blocked"
+            );
+        }
     }
 
     fn limit_sign_in(&self) -> Result<(), Refused> {
@@ -373,6 +396,9 @@ impl Connection {
             match lease.send(request).await {
                 Ok(response) => {
                     let mut response = response.map(|body| Body::stream(body).with_lease(lease));
+                    if response.headers_mut().remove(preface::AUTH).is_some() {
+                        self.count_failure("a wrong password");
+                    }
                     fields::strip_hop_by_hop(response.headers_mut());
                     return Ok(response);
                 }
@@ -430,6 +456,7 @@ fn outcome(admitted: &Result<Admitted, NotAdmitted>) -> metrics::Admission {
     match admitted {
         Ok(_) => metrics::Admission::Admitted,
         Err(NotAdmitted::AddressFull) => metrics::Admission::OverAddress,
+        Err(NotAdmitted::Jailed) => metrics::Admission::Jailed,
         Err(NotAdmitted::Full) => metrics::Admission::OverTotal,
         Err(NotAdmitted::TooOften) => metrics::Admission::OverRate,
     }
