@@ -472,3 +472,8 @@ pub const PASSWORD_BYTES_MAX: usize = 1_024;
 pub const DOCTOR_DEADLINE: Duration = Duration::from_secs(5);
 /// Open files beside one for each client connection: links, inner connections, listeners, logs.
 pub const OPEN_FILES_RESERVE: u64 = 1_024;
+
+/// Of a refused request's body this much is read before the answer, so that the client gets to see it.
+pub const REFUSED_BODY_BYTES_MAX: usize = 64 * 1024;
+/// And for this long.
+pub const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(1);

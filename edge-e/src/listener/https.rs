@@ -26,6 +26,7 @@ use common::runtime::{clock, listen};
 use common::telemetry::{HandshakeOutcome, Route};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, request};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -212,7 +213,12 @@ impl Connection {
         let result = match gated {
             Ok(Gated::Answer(document)) => Ok(xml(document)),
             Ok(Gated::Relay(core)) => self.relay(&core, tracking, head, body).await,
-            Err(refused) => Err(refused),
+            Err(refused) => {
+                if version == http::Version::HTTP_2 {
+                    discard(body).await;
+                }
+                Err(refused)
+            }
         };
         let mut response = result.unwrap_or_else(|refused| self.refuse(tracking, &refused));
         tracing::debug!(tracking_id = %tracking, %route, status = response.status().as_u16(),
@@ -449,6 +455,27 @@ impl Connection {
             *to = *from;
         }
         TrackingId::new(bytes)
+    }
+}
+
+/// Reads a small body to its end: a client that is refused while it still sends may see the reset of its stream and
+/// not the answer (RFC 9113 section 8.1 asks it to read on; not all do).
+async fn discard(mut body: Incoming) {
+    let reading = async {
+        let mut left = limits::REFUSED_BODY_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let len = frame.data_ref().map_or(0, Bytes::len);
+            let Some(rest) = left.checked_sub(len) else {
+                return;
+            };
+            left = rest;
+        }
+    };
+    if tokio::time::timeout(limits::REFUSED_BODY_TIMEOUT, reading)
+        .await
+        .is_err()
+    {
+        tracing::debug!(side = "downstream", "a refused request's body did not end");
     }
 }
 
