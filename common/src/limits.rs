@@ -64,6 +64,17 @@ pub const TCP_KEEPALIVE_RETRIES: u32 = 3;
 
 /// Fields of one head: real clients send about twenty.
 pub const HTTP_FIELDS_MAX: usize = 100;
+/// Fields that are read of one head: room for those that edge-e adds on the link.
+pub const HTTP_FIELDS_READ_MAX: usize = HTTP_FIELDS_MAX + 8;
+/// All fields of a request from a client. What edge-e lets through must fit into a head on the link with its target and
+/// what edge-e adds, or a client could end link connections: as text, and with HTTP/2's 32 octets more for each field.
+pub const HTTP_FIELDS_BYTES_MAX: usize = 48 * 1024;
+const _: () = assert!(
+    HTTP_FIELDS_BYTES_MAX + EDGE_TARGET_BYTES_MAX + 32 * HTTP_FIELDS_READ_MAX + 512
+        <= HTTP_HEAD_BYTES_MAX
+);
+/// Path and query of a request from a client: the first segment, and the target for the inner server.
+pub const EDGE_TARGET_BYTES_MAX: usize = EDGE_SEGMENT_BYTES_MAX + 1 + TARGET_BYTES_MAX;
 /// Read buffer of an HTTP/1.1 connection, and so the longest head.
 pub const HTTP_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Streams of one HTTP/2 client connection: what browsers expect; more are refused by the protocol.
@@ -322,6 +333,8 @@ pub const CONTROL_CHANNEL_MAX: usize = 256;
 pub const LINK_RETRIES_MAX: usize = 3;
 /// What a client is told to wait when nobody inside can be asked.
 pub const LINK_DOWN_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// A core without a link may be restarting for so long; after that its sessions are told to sign in at another one.
+pub const CORE_GONE_AFTER: Duration = Duration::from_secs(30);
 /// Streams of one shared link connection; more wait for the next connection, since `h2` queues without a bound.
 pub const LINK_STREAMS_MAX: usize = 1000;
 /// What one stream of a shared link connection may send unasked.
@@ -420,6 +433,8 @@ pub const NODE_PROBE_BACKOFF_MIN: Duration = Duration::from_secs(1);
 pub const NODE_PROBE_BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// How long one probe may take.
 pub const NODE_PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the links wait for the first look-up of the nodes, so that nobody is refused for a rule that is still to come.
+pub const NODE_FIRST_LOOK_UP_MAX: Duration = Duration::from_secs(5);
 /// Probes under way at once.
 pub const NODE_PROBES_MAX: usize = 16;
 

@@ -4,3 +4,4 @@ pub mod control;
 pub mod greeting;
 pub mod pick;
 pub mod preface;
+pub mod trouble;

@@ -1,4 +1,5 @@
 //! TLS configurations, and the names that certificates give to peers.
 
 pub mod config;
+pub mod fault;
 pub mod identity;

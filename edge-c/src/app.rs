@@ -258,10 +258,15 @@ impl App {
     fn spawn(&self, config: &Config, supervisor: &Supervisor) {
         let drain = supervisor.drain();
         for link in &self.links {
-            drop(supervisor.spawn_vital(
-                "link",
-                until_over(Arc::clone(link).run(drain.signal()), drain.signal()),
-            ));
+            let (app, link) = (self.clone(), Arc::clone(link));
+            let signal = drain.signal();
+            let linking = async move {
+                app.know_nodes().await;
+                link.run(signal).await;
+            };
+            drop(supervisor.spawn_vital("link", until_over(linking, drain.signal())));
+        }
+        for link in &self.links {
             drop(supervisor.spawn(
                 "live_edges",
                 note_live(self.live_edges.clone(), Arc::clone(link)),
@@ -290,6 +295,24 @@ impl App {
             edges = config.edges.len(),
             "tasks started"
         );
+    }
+
+    /// Whoever signed in before a restart asks on at once: automatic rules must be there before requests are.
+    async fn know_nodes(&self) {
+        let looking_up = self.discovery.first_done();
+        if tokio::time::timeout(limits::NODE_FIRST_LOOK_UP_MAX, looking_up)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                side = "upstream",
+                reason = "the first look-up of the inner nodes takes long",
+                remedy = "look at the inside DNS and UCM",
+                "linking without their automatic rules"
+            );
+        }
+        let nodes = Arc::clone(&self.discovery.nodes().borrow());
+        renew_automatic_rules(self, &nodes);
     }
 
     fn admin(
@@ -431,21 +454,25 @@ async fn follow_nodes(app: App) {
     let mut nodes = app.discovery.nodes();
     loop {
         let known = Arc::clone(&nodes.borrow_and_update());
-        match app.allow_list.set_nodes(&known) {
-            Ok(in_force) if in_force.is_changed => {
-                tracing::info!(
-                    nodes = known.len(),
-                    rules = in_force.automatic_rules,
-                    "automatic rules renewed"
-                );
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(side = "local", reason = %error,
-                remedy = "look at what DNS and UDS name as nodes", "automatic rules stay as they were"),
-        }
+        renew_automatic_rules(&app, &known);
         if nodes.changed().await.is_err() {
             return;
         }
+    }
+}
+
+fn renew_automatic_rules(app: &App, known: &[discovery::Node]) {
+    match app.allow_list.set_nodes(known) {
+        Ok(in_force) if in_force.is_changed => {
+            tracing::info!(
+                nodes = known.len(),
+                rules = in_force.automatic_rules,
+                "automatic rules renewed"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(side = "local", reason = %error,
+            remedy = "look at what DNS and UDS name as nodes", "automatic rules stay as they were"),
     }
 }
 
@@ -456,10 +483,7 @@ async fn tidy(app: App, linked: Condition) {
         if app.links.iter().any(|link| *link.is_up().borrow()) {
             linked.met();
         } else {
-            linked.unmet(
-                "no edge-e is linked",
-                "look at edge-e and the firewall between: edge-c dials it",
-            );
+            note_trouble(&app.links, &linked);
         }
         if clock::elapsed(last_tidied) >= limits::TIDY_INTERVAL {
             last_tidied = clock::now();
@@ -467,6 +491,28 @@ async fn tidy(app: App, linked: Condition) {
             app.count();
         }
         tokio::time::sleep(READINESS_INTERVAL).await;
+    }
+}
+
+/// Says of every link why it does not stand, and what to do about the first.
+fn note_trouble(links: &[Arc<LinkClient>], linked: &Condition) {
+    let troubles = links
+        .iter()
+        .filter_map(|link| link.trouble().map(|trouble| (link.edge(), trouble)));
+    let troubles: Vec<_> = troubles.collect();
+    let reasons: Vec<String> = troubles
+        .iter()
+        .map(|(edge, trouble)| format!("{edge}: {}", trouble.reason))
+        .collect();
+    match troubles.into_iter().next() {
+        Some((_, first)) => linked.unmet(
+            format!("no edge-e is linked: {}", reasons.join("; ")),
+            first.remedy,
+        ),
+        None => linked.unmet(
+            "no edge-e is linked yet",
+            "look at edge-e and the firewall between: edge-c dials it",
+        ),
     }
 }
 

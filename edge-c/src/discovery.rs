@@ -65,6 +65,7 @@ pub struct Discovery {
     state: Mutex<State>,
     nodes: watch::Sender<Arc<[Node]>>,
     health: watch::Sender<Arc<BTreeMap<HostPort, NodeState>>>,
+    is_first_done: watch::Sender<bool>,
     /// A node was added or went down: the probing loop counts its next wait anew.
     changed: Notify,
     /// The configuration changed: the refreshing loop looks everything up at once.
@@ -93,6 +94,7 @@ impl Discovery {
             state: Mutex::new(state),
             nodes: watch::Sender::new(Arc::default()),
             health: watch::Sender::new(Arc::default()),
+            is_first_done: watch::Sender::new(false),
             changed: Notify::new(),
             reconfigured: Notify::new(),
         };
@@ -124,6 +126,13 @@ impl Discovery {
     #[must_use]
     pub fn nodes(&self) -> watch::Receiver<Arc<[Node]>> {
         self.nodes.subscribe()
+    }
+
+    /// Resolves once every service has been looked up for the first time, found or not.
+    pub async fn first_done(&self) {
+        let mut is_done = self.is_first_done.subscribe();
+        // The sender lives as long as this does.
+        drop(is_done.wait_for(|is_done| *is_done).await);
     }
 
     /// The health of the watched nodes, each time it changes.

@@ -13,6 +13,7 @@ use common::limits;
 use common::link::control::message::{Command, Policy, Report};
 use common::link::control::{Control, Event};
 use common::link::greeting::Purpose;
+use common::link::trouble::{LastTrouble, Trouble};
 use common::net::{Domain, HostPort};
 use common::runtime::drain::Signal;
 use common::runtime::http_server::{self, Timeouts, Version};
@@ -69,6 +70,7 @@ pub struct LinkClient {
     workers: Workers,
     metrics: Metrics,
     is_up: watch::Sender<bool>,
+    trouble: LastTrouble,
     https: Arc<Https>,
 }
 
@@ -83,6 +85,8 @@ struct Https {
     requests: Arc<Counters>,
     /// A request has come or a connection has gone.
     changed: Notify,
+    /// Counts the times that all of them were given up.
+    losses: watch::Sender<u64>,
 }
 
 type Stream = TlsStream<TcpStream>;
@@ -123,6 +127,7 @@ impl LinkClient {
             workers,
             metrics,
             is_up: watch::Sender::new(false),
+            trouble: LastTrouble::default(),
             https: Arc::default(),
         }
     }
@@ -131,6 +136,12 @@ impl LinkClient {
     #[must_use]
     pub fn is_up(&self) -> watch::Receiver<bool> {
         self.is_up.subscribe()
+    }
+
+    /// Why the control stream does not stand, if it has been tried.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble.last()
     }
 
     /// The edge that is dialled.
@@ -165,18 +176,12 @@ impl LinkClient {
                 failures = failures.saturating_add(1);
                 match result {
                     Ok(reason) => {
-                        tracing::warn!(
-                            side = "link",
-                            %reason,
-                            remedy = "none: dialling again",
-                            "link lost"
-                        );
+                        let remedy = "none: dialling again";
+                        tracing::warn!(side = "link", %reason, remedy, "link lost");
+                        self.trouble
+                            .note(format!("the link was lost: {reason}"), remedy);
                     }
-                    Err(NotDialled { error, .. }) => {
-                        tracing::warn!(side = "link", reason = %format_args!("{error:#}"),
-                        retry_ms = wait.as_millis(), remedy = "look at edge-e's log; compare with `edge-c doctor`",
-                        "can't link");
-                    }
+                    Err(error) => self.note_failed(&error, wait),
                 }
                 tokio::time::sleep(wait).await;
             }
@@ -185,6 +190,14 @@ impl LinkClient {
             () = dialling.instrument(span) => {}
             () = drain.over() => {}
         }
+    }
+
+    fn note_failed(&self, failed: &NotDialled, wait: Duration) {
+        let reason = format!("{:#}", failed.error);
+        let remedy = failed.remedy();
+        let retry_ms = wait.as_millis();
+        tracing::warn!(side = "link", reason, retry_ms, remedy, "can't link");
+        self.trouble.note(reason, remedy);
     }
 
     /// One life of the control stream, and the HTTPS connections beside it.
@@ -211,6 +224,7 @@ impl LinkClient {
             .inc_by(replayed);
         let mut pongs = Pongs::new(metrics, self.config.edge.as_str());
         self.is_up.send_replace(true);
+        self.trouble.clear();
         tracing::info!(version = answer.version, "linked");
         let driving = control::drive(machine, stream, &mut outgoing, |event| {
             self.on_event(&mut pongs, &event)
@@ -221,6 +235,11 @@ impl LinkClient {
             () = self.keep_https(drain) => control::Ended::Shutdown,
         };
         machine.handle_eof();
+        if ended.is_silence() {
+            // Nobody would tell them, and the ones that are kept ready would not be missed.
+            let losses = &self.https.losses;
+            losses.send_modify(|losses| *losses = losses.wrapping_add(1));
+        }
         Ok(ended)
     }
 
@@ -307,18 +326,19 @@ impl LinkClient {
     }
 
     async fn https_connection(self: Arc<Self>, dialling: Counted, drain: Signal) {
+        let losses = self.https.losses.subscribe();
         let dialled = self.dial(self.config.https, None).await;
         let stream = match dialled {
             Ok((stream, _)) => stream,
-            Err(NotDialled { error, .. }) => {
+            Err(failed) => {
                 let failures = self.https.failures.fetch_add(1, Ordering::Relaxed);
                 let wait = back_off(failures);
-                let reason = format!("{error:#}");
+                let reason = format!("{:#}", failed.error);
                 if failures == 0 {
                     tracing::warn!(
                         side = "link",
                         reason,
-                        remedy = "look at edge-e's log; dialling again",
+                        remedy = failed.remedy(),
                         "can't open an HTTPS connection"
                     );
                 } else {
@@ -339,10 +359,10 @@ impl LinkClient {
         }
         let _open = Counted::one(&self.https, |https| &https.open);
         drop(dialling);
-        self.serve_https(stream, &drain).await;
+        self.serve_https(stream, losses, &drain).await;
     }
 
-    async fn serve_https(&self, stream: Stream, drain: &Signal) {
+    async fn serve_https(&self, stream: Stream, mut losses: watch::Receiver<u64>, drain: &Signal) {
         let version = match self.config.https {
             Purpose::HttpsShared => Version::LinkHttp2,
             Purpose::HttpsPool | Purpose::Control => Version::Http1,
@@ -367,8 +387,12 @@ impl LinkClient {
             TIMEOUTS,
             drain.draining(),
         );
-        let ended = Box::pin(serving).await;
-        tracing::debug!(edge = %self.config.edge, reason = %ended, "HTTPS connection ended");
+        let edge = &self.config.edge;
+        tokio::select! {
+            ended = Box::pin(serving) => tracing::debug!(%edge, reason = %ended, "HTTPS connection ended"),
+            // The client lives as long as this connection, so this is a loss and not the end of the sender.
+            _ = losses.changed() => tracing::debug!(%edge, reason = "the edge fell silent", "HTTPS connection given up"),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use common::config::pem::FileError;
 use common::config::section::Identity;
 use common::config::{ConfigErrors, Loaded};
 use common::limits;
+use common::link::trouble::LastTrouble;
 use common::runtime::admin::{self, Admin, Condition, Readiness};
 use common::runtime::drain::{Drain, Signal};
 use common::runtime::exit::RunError;
@@ -111,6 +112,7 @@ impl App {
             tls: Arc::new(tls),
             metrics: metrics.clone(),
             workers: workers.clone(),
+            started: clock::now(),
         });
         let link = Arc::new(LinkServer {
             name: config.name.clone(),
@@ -119,6 +121,7 @@ impl App {
             settings: ArcSwap::from_pointee(settings(&config.link).map_err(unusable)?),
             metrics: metrics.clone(),
             workers,
+            trouble: LastTrouble::default(),
         });
         Ok(Self {
             cores,
@@ -241,9 +244,12 @@ async fn tidy(app: App, linked: Condition) {
     loop {
         if app.cores.is_any_available() {
             linked.met();
+        } else if let Some(trouble) = app.link.trouble.last() {
+            let reason = format!("no edge-c is linked: {}", trouble.reason);
+            linked.unmet(reason, trouble.remedy);
         } else {
             linked.unmet(
-                "no edge-c is linked",
+                "no edge-c is linked, and none has dialled",
                 "look at edge-c and its log: it dials this edge",
             );
         }

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use common::runtime::http_pool::{Exhausted, Lease, Pool};
 use common::telemetry::PoolState;
 use common::time::UnixTime;
 use http::HeaderMap;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::metrics::Metrics;
 
@@ -56,9 +57,13 @@ pub struct Core {
     connections: AtomicUsize,
     control: tokio::sync::Mutex<ControlSide>,
     superseded: Notify,
+    /// Counts the times that everything it had open was given up.
+    losses: watch::Sender<u64>,
     reports: mpsc::Sender<Report>,
     policy: Mutex<Option<Policy>>,
     is_connected: AtomicBool,
+    /// When it was last connected, while it is not.
+    last_seen: Mutex<Instant>,
     is_draining: AtomicBool,
 }
 
@@ -84,8 +89,10 @@ pub struct Conflict {
 pub enum NoRoute {
     /// No linked core serves the domain, and at least one has said which it serves.
     DomainUnknown,
-    /// Nobody is there to ask, or the one who issued the session is away.
+    /// Nobody is there to ask, or the one who issued the session is away and may come back.
     LinkDown,
+    /// The one who issued the session has been away for long, and another one could issue a new one.
+    SessionLost,
 }
 
 impl Cores {
@@ -160,13 +167,28 @@ impl Cores {
         }
     }
 
+    /// Whether the request has a cookie of a core that has not been here since this process began.
+    #[must_use]
+    pub fn is_of_absent_core(&self, fields: &HeaderMap) -> bool {
+        let filter = self.filter.read().unwrap_or_else(PoisonError::into_inner);
+        filter.is_of_unknown_core(fields)
+    }
+
     /// The core that a request for `domain` goes to.
     ///
     /// # Errors
     /// [`NoRoute`] if there is none.
-    pub fn route(&self, domain: &Domain, session: Option<CoreId>) -> Result<Arc<Core>, NoRoute> {
+    pub fn route(
+        &self,
+        domain: &Domain,
+        session: Option<CoreId>,
+        now: Instant,
+    ) -> Result<Arc<Core>, NoRoute> {
         let table = self.table.load();
         let entry = table.domain(domain)?;
+        if session.is_some_and(|issuer| entry.is_lost(issuer, now)) {
+            return Err(NoRoute::SessionLost);
+        }
         let candidates: Vec<Candidate> = entry.cores.iter().map(|core| core.candidate()).collect();
         let id = pick::pick(&candidates, session).ok_or(NoRoute::LinkDown)?;
         table.cores.get(&id).cloned().ok_or(NoRoute::LinkDown)
@@ -256,6 +278,15 @@ impl Cores {
     }
 }
 
+impl DomainEntry {
+    /// Whether the sessions of a core are better given up: it does not come back, and there is another one.
+    fn is_lost(&self, issuer: CoreId, now: Instant) -> bool {
+        let core = self.cores.iter().find(|core| core.id == issuer);
+        core.is_some_and(|core| core.is_gone(now))
+            && self.cores.iter().any(|core| core.is_available())
+    }
+}
+
 impl Table {
     fn domain(&self, domain: &Domain) -> Result<&DomainEntry, NoRoute> {
         let missing = if self.domains.is_empty() {
@@ -297,9 +328,11 @@ impl Core {
             connections: AtomicUsize::new(0),
             control: tokio::sync::Mutex::new(control),
             superseded: Notify::new(),
+            losses: watch::Sender::new(0),
             reports,
             policy: Mutex::new(None),
             is_connected: AtomicBool::new(false),
+            last_seen: Mutex::new(clock::now()),
             is_draining: AtomicBool::new(false),
         }
     }
@@ -341,6 +374,18 @@ impl Core {
         self.superseded.notified().await;
     }
 
+    /// Gives up every HTTPS connection, with the requests on it: the other end is gone without a word.
+    pub fn give_up_connections(&self) {
+        self.pool.clear();
+        self.losses
+            .send_modify(|losses| *losses = losses.wrapping_add(1));
+    }
+
+    /// Changes when the connections that are open now are given up.
+    pub fn losses(&self) -> watch::Receiver<u64> {
+        self.losses.subscribe()
+    }
+
     /// A connection to send a request on.
     ///
     /// # Errors
@@ -371,8 +416,14 @@ impl Core {
     }
 
     /// Notes that the control stream stands, or doesn't any more.
-    pub fn set_connected(&self, is_connected: bool) {
+    pub fn set_connected(&self, is_connected: bool, now: Instant) {
+        *lock(&self.last_seen) = now;
         self.is_connected.store(is_connected, Ordering::Relaxed);
+    }
+
+    fn is_gone(&self, now: Instant) -> bool {
+        let away = now.saturating_duration_since(*lock(&self.last_seen));
+        !self.is_connected() && away >= limits::CORE_GONE_AFTER
     }
 
     fn is_available(&self) -> bool {
@@ -430,7 +481,7 @@ mod tests {
         let core = cores
             .join(CoreId(id), &domain(&format!("c{id}.link")))
             .unwrap();
-        core.set_connected(true);
+        core.set_connected(true, clock::now());
         cores.apply(&core, policy(domains));
         core
     }
@@ -459,11 +510,16 @@ mod tests {
         join(&cores, 2, &["b.test"]);
 
         assert_eq!(
-            cores.route(&domain("b.test"), None).unwrap().id(),
+            cores
+                .route(&domain("b.test"), None, clock::now())
+                .unwrap()
+                .id(),
             CoreId(2)
         );
         assert_eq!(
-            cores.route(&domain("b.test"), Some(CoreId(1))).map(|_| ()),
+            cores
+                .route(&domain("b.test"), Some(CoreId(1)), clock::now())
+                .map(|_| ()),
             Err(NoRoute::LinkDown)
         );
     }
@@ -475,10 +531,39 @@ mod tests {
         cores.apply(&core, Command::Drain);
 
         assert_eq!(
-            cores.route(&domain("a.test"), None).map(|_| ()),
+            cores
+                .route(&domain("a.test"), None, clock::now())
+                .map(|_| ()),
             Err(NoRoute::LinkDown)
         );
-        assert!(cores.route(&domain("a.test"), Some(CoreId(1))).is_ok());
+        assert!(
+            cores
+                .route(&domain("a.test"), Some(CoreId(1)), clock::now())
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn sessions_of_a_core_that_stays_away_are_given_up_if_another_can_take_them() {
+        let cores = Cores::default();
+        let (a, first) = (domain("a.test"), Some(CoreId(1)));
+        let core = join(&cores, 1, &["a.test"]);
+        let start = clock::now();
+        core.set_connected(false, start);
+        let soon = start + limits::CORE_GONE_AFTER / 2;
+        let late = start + limits::CORE_GONE_AFTER;
+
+        assert!(cores.route(&a, first, late).is_ok(), "nobody else is there");
+
+        join(&cores, 2, &["a.test"]);
+        assert!(cores.route(&a, first, soon).is_ok(), "it may be restarting");
+        assert_eq!(
+            cores.route(&a, first, late).map(|_| ()),
+            Err(NoRoute::SessionLost)
+        );
+
+        core.set_connected(true, late);
+        assert!(cores.route(&a, first, late).is_ok());
     }
 
     #[test]
@@ -488,7 +573,7 @@ mod tests {
 
         assert!(cores.join(CoreId(1), &domain("other.link")).is_err());
 
-        first.set_connected(false);
+        first.set_connected(false, clock::now());
         assert!(cores.join(CoreId(1), &domain("other.link")).is_ok());
     }
 }

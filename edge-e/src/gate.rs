@@ -6,6 +6,7 @@ use common::http::fields;
 use common::limits;
 use common::mra::access::Refusal;
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
 
 /// Decides whether the head of a request is in order.
@@ -22,8 +23,12 @@ pub fn check(
     if *method == Method::CONNECT || *method == Method::TRACE {
         return Err((Refusal::Unsupported, "CONNECT and TRACE are not proxied"));
     }
-    if uri.path().len() > limits::TARGET_BYTES_MAX {
+    let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    if target.len() > limits::EDGE_TARGET_BYTES_MAX {
         return bad("the request target is too long");
+    }
+    if head.len() > limits::HTTP_FIELDS_MAX || fields::bytes(head) > limits::HTTP_FIELDS_BYTES_MAX {
+        return Err((Refusal::HeadTooLarge, "the head is too large"));
     }
     if fields::asks_for_upgrade(head) {
         return bad("Upgrade is refused");
@@ -79,6 +84,30 @@ mod tests {
         assert_eq!(verdict(h2), None);
         let h1_0 = Request::get("/a").version(Version::HTTP_10);
         assert_eq!(verdict(h1_0), None);
+    }
+
+    #[test]
+    fn what_the_link_could_not_carry_is_refused_here() {
+        let fields = |count| (1..count).fold(get("/a"), |request, _| request.header("x-many", "1"));
+        let value = |bytes| get("/a").header("x-large", "a".repeat(bytes));
+        let target = |bytes| {
+            get(&format!(
+                "/{}?{}",
+                "a".repeat(bytes / 2),
+                "b".repeat(bytes / 2)
+            ))
+        };
+        let large = Some("the head is too large");
+
+        assert_eq!(verdict(fields(limits::HTTP_FIELDS_MAX)), None);
+        assert_eq!(verdict(fields(limits::HTTP_FIELDS_MAX + 1)), large);
+        assert_eq!(verdict(value(limits::HTTP_FIELDS_BYTES_MAX - 100)), None);
+        assert_eq!(verdict(value(limits::HTTP_FIELDS_BYTES_MAX)), large);
+        assert_eq!(verdict(target(limits::EDGE_TARGET_BYTES_MAX - 10)), None);
+        assert_eq!(
+            verdict(target(limits::EDGE_TARGET_BYTES_MAX)),
+            Some("the request target is too long")
+        );
     }
 
     #[test]

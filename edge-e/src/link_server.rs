@@ -1,5 +1,6 @@
 //! Accepts the connections that edge-c dials: mutual TLS, greeting, then control stream or pool. Opens none.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -8,18 +9,19 @@ use common::limits;
 use common::link::control::Event;
 use common::link::control::message::Command;
 use common::link::greeting::{Answer, Hello, PROTOCOL, Purpose, RefusalKind};
+use common::link::trouble::LastTrouble;
 use common::net::Domain;
 use common::runtime::drain::Signal;
 use common::runtime::pongs::Pongs;
 use common::runtime::workers::Workers;
 use common::runtime::{clock, control, greeting, listen};
 use common::telemetry::{ControlOutcome, HandshakeOutcome, LinkPurpose, LinkRefusal};
-use common::tls::identity;
+use common::tls::{fault, identity};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -61,6 +63,8 @@ pub struct LinkServer {
     pub metrics: Metrics,
     /// Who drives the connections.
     pub workers: Workers,
+    /// Why a core was refused, or went.
+    pub trouble: LastTrouble,
 }
 
 type Stream = TlsStream<TcpStream>;
@@ -88,7 +92,7 @@ impl LinkServer {
                 let _permit = permit;
                 let _open = Open::count(server.metrics.open.of(Listener::Link));
                 if let Err(refused) = server.connection(stream).await {
-                    server.tell(&refused);
+                    server.tell(peer, &refused);
                 }
             };
             if let Err(error) = self.workers.spawn_with(stream, connection) {
@@ -97,7 +101,7 @@ impl LinkServer {
         }
     }
 
-    fn tell(&self, refused: &NotAdmitted) {
+    fn tell(&self, peer: SocketAddr, refused: &NotAdmitted) {
         let NotAdmitted {
             label,
             reason,
@@ -107,12 +111,14 @@ impl LinkServer {
             // A core that stops, a doctor, a port scan: nothing that anybody should be called for.
             None => tracing::debug!(
                 side = "link",
+                %peer,
                 reason,
                 "the peer went away before it greeted"
             ),
             Some(label) => {
                 self.metrics.link.failures.of(*label).inc();
-                tracing::warn!(side = "link", reason, remedy, "link connection refused");
+                tracing::warn!(side = "link", %peer, reason, remedy, "link connection refused");
+                self.trouble.note(reason, remedy);
             }
         }
     }
@@ -228,18 +234,20 @@ impl LinkServer {
         hello: &Hello,
         mut stream: Stream,
     ) -> Result<(), greeting::Error> {
+        let mut losses = core.losses();
         match hello.purpose {
             Purpose::Control => self.control(core, hello, stream).await,
             Purpose::HttpsPool => {
+                listen::let_stand_still(stream.get_ref().0)?;
                 greeting::send(&mut stream, &self.answer(None)).await?;
                 let mut builder = http1::Builder::new();
                 builder.max_buf_size(limits::LINK_READ_BUFFER_BYTES);
                 match builder.handshake(TokioIo::new(stream)).await {
                     Ok((sender, connection)) => {
                         core.pool().add(sender);
-                        ended(connection.await);
+                        until_lost(&mut losses, connection).await;
                     }
-                    Err(error) => ended(Err(error)),
+                    Err(error) => tell_ended(error),
                 }
                 Ok(())
             }
@@ -248,9 +256,9 @@ impl LinkServer {
                 match shared_builder().handshake(TokioIo::new(stream)).await {
                     Ok((sender, connection)) => {
                         core.pool().add_shared(sender, limits::LINK_STREAMS_MAX);
-                        ended(connection.await);
+                        until_lost(&mut losses, connection).await;
                     }
-                    Err(error) => ended(Err(error)),
+                    Err(error) => tell_ended(error),
                 }
                 Ok(())
             }
@@ -273,21 +281,34 @@ impl LinkServer {
             .of(ControlOutcome::Replayed)
             .inc_by(u64::try_from(replayed).unwrap_or(u64::MAX));
         let mut pongs = Pongs::new(&self.metrics.link, core.name().as_str());
-        core.set_connected(true);
-        tracing::info!(core = %core.name(), core_id = %core.id(), version = hello.version, "core connected");
+        core.set_connected(true, clock::now());
+        self.trouble.clear();
+        let peer = stream
+            .get_ref()
+            .0
+            .peer_addr()
+            .ok()
+            .map(tracing::field::display);
+        tracing::info!(core = %core.name(), peer, core_id = %core.id(), version = hello.version, "core connected");
         let cores::ControlSide { machine, reports } = &mut *side;
         let driving = control::drive(machine, stream, reports, |event| {
             self.on_event(core, &mut pongs, event);
             Vec::new()
         });
-        let reason = tokio::select! {
-            ended = driving => ended.to_string(),
-            () = core.superseded() => "a newer control connection has come".to_owned(),
+        let (reason, is_silence) = tokio::select! {
+            ended = driving => (ended.to_string(), ended.is_silence()),
+            // The core has given up this connection and all others before this edge could.
+            () = core.superseded() => ("a newer control connection has come".to_owned(), true),
         };
+        if is_silence {
+            core.give_up_connections();
+        }
         side.machine.handle_eof();
-        core.set_connected(false);
-        tracing::warn!(side = "link", core = %core.name(), reason, remedy = "it dials again by itself",
-            "core disconnected");
+        core.set_connected(false, clock::now());
+        let remedy = "look at that edge-c: it dials again by itself as long as it runs";
+        tracing::warn!(side = "link", core = %core.name(), reason, remedy, "core disconnected");
+        self.trouble
+            .note(format!("{} has gone: {reason}", core.name()), remedy);
         Ok(())
     }
 
@@ -303,8 +324,8 @@ impl LinkServer {
                 };
                 commands.of(outcome).inc();
             }
-            Event::PeerLost => core.pool().clear(),
-            Event::PeerReset => {}
+            // The end of the control stream tells of it too.
+            Event::PeerLost | Event::PeerReset => {}
             Event::Pong {
                 clock_offset_ms,
                 round_trip,
@@ -327,6 +348,8 @@ impl LinkServer {
         }
     }
 }
+
+const COMPARE: &str = "compare names and certificates of the two edges with `doctor`";
 
 /// Why a connection was closed; told to the core if it has greeted.
 #[derive(Debug)]
@@ -360,7 +383,9 @@ impl NotAdmitted {
         Self {
             label: Some(label),
             reason: format!("TLS handshake failed: {error}"),
-            remedy: "compare names and certificates of the two edges with `doctor`".to_owned(),
+            remedy: fault::remedy(std::iter::once::<&(dyn std::error::Error + 'static)>(error))
+                .unwrap_or(COMPARE)
+                .to_owned(),
         }
     }
 
@@ -418,9 +443,21 @@ fn shared_builder() -> http2::Builder<TokioExecutor> {
     builder
 }
 
-fn ended(result: Result<(), hyper::Error>) {
+async fn until_lost(
+    losses: &mut watch::Receiver<u64>,
+    connection: impl Future<Output = Result<(), hyper::Error>>,
+) {
+    let result = tokio::select! {
+        result = connection => result,
+        // The core lives as long as this connection counts for it, so this is a loss and not the end of the sender.
+        _ = losses.changed() => Ok(()),
+    };
     if let Err(error) = result {
-        let error = anyhow!(error);
-        tracing::debug!(side = "link", reason = %format_args!("{error:#}"), "link connection ended");
+        tell_ended(error);
     }
+}
+
+fn tell_ended(error: hyper::Error) {
+    let error = anyhow!(error);
+    tracing::debug!(side = "link", reason = %format_args!("{error:#}"), "link connection ended");
 }

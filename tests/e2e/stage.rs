@@ -12,6 +12,7 @@ use support::dns::Zone;
 use support::netns::{self, Zones};
 use support::nginx::Nginx;
 use support::pair::{Pair, Size, public_sockets};
+use support::tls_client::Dialer;
 use support::uds::Simulator;
 use support::world::World;
 use tempfile::TempDir;
@@ -121,6 +122,18 @@ impl Stage {
             .resolve(name, socket)
     }
 
+    /// A client outside that says to an edge whatever it is told, byte for byte.
+    pub(crate) fn dialer_of(&self, number: u8, alpn: &[&str]) -> Dialer {
+        let [v4, _] = public_sockets(number);
+        let ca = self.path().join("public/ca.pem");
+        Dialer::new(&self.zones.client(), v4, &edge_name(number), &ca, alpn).unwrap()
+    }
+
+    /// The same for the first edge, over HTTP/1.1.
+    pub(crate) fn dialer(&self) -> Dialer {
+        self.dialer_of(1, &["http/1.1"])
+    }
+
     /// Signs `user` in through the first edge.
     pub(crate) fn sign_in(&self, user: &str) -> SignedIn {
         let answer = self.try_sign_in(user, &format!("{user}-secret-1"));
@@ -193,6 +206,21 @@ impl SignedIn {
         }
     }
 
+    /// The same session through another edge.
+    pub(crate) fn through(&self, client: &Curl, edge: u8) -> Self {
+        let cookie = self.cookie.clone();
+        let curl = client.clone().header("Cookie", &format!("X-Auth={cookie}"));
+        Self { curl, cookie, edge }
+    }
+
+    /// A GET with this session, as it goes over an HTTP/1.1 connection; `fields` end in CRLF each.
+    pub(crate) fn get_text(&self, path: &str, fields: &str) -> String {
+        let (host, cookie) = (edge_name(self.edge), &self.cookie);
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}:8443\r\nCookie: X-Auth={cookie}\r\n{fields}\r\n"
+        )
+    }
+
     /// GETs an inner URL the way a client does.
     pub(crate) fn get(&self, origin: &str, target: &str) -> Answer {
         self.ask(|curl| curl, origin, target)
@@ -218,6 +246,12 @@ pub(crate) fn edge_name(number: u8) -> String {
 /// The URL of an edge verb.
 pub(crate) fn verb_url(edge: u8, verb: &str) -> String {
     edge_url(edge, DOMAIN, &format!("/{verb}"))
+}
+
+/// The path on an edge for `target` of `origin`, written as `https/host/port`.
+pub(crate) fn proxied_path(origin: &str, target: &str) -> String {
+    let segment = STANDARD_NO_PAD.encode(format!("{DOMAIN}/{origin}"));
+    format!("/{segment}{target}")
 }
 
 /// The URL on the edge for `target` of `origin`, written as `https/host/port`.

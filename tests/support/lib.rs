@@ -8,7 +8,7 @@
 //! | [`netns`] | client, DMZ and inside as network namespaces with a packet filter |
 //! | [`dns`], [`bind`] | zones as a description; a real BIND 9 |
 //! | [`files`], [`nginx`] | photos and configuration files; a real nginx |
-//! | [`curl`] | the client |
+//! | [`curl`], [`tls_client`] | the client; one that sends what no client should |
 //! | [`pair`] | the edges themselves: configured, started, stopped, killed |
 //! | [`http_server`], [`uds`] | the UDS simulator, the only home-made server in the tests |
 //! | [`embedded_dns`], [`inner_world`] | everything inside as one process without root, for the demo |
@@ -38,6 +38,7 @@ pub mod nginx;
 pub mod pair;
 pub mod place;
 pub mod process;
+pub mod tls_client;
 pub mod uds;
 pub mod wait;
 pub mod world;

@@ -2,7 +2,7 @@
 
 mod configuration;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -129,6 +129,14 @@ impl Member {
         self.wait_ready()
     }
 
+    /// Starts it and waits until its admin listener answers, ready or not: without its peers it can't be.
+    pub fn start_alone(&mut self) -> Result<()> {
+        self.spawn()?;
+        let (place, admin) = (self.place.clone(), self.admin()?);
+        self.process_mut()?
+            .wait_ready(|| Ok(ask_admin(&place, admin, "/live").is_ok()))
+    }
+
     /// Writes its configuration and starts it, without waiting.
     pub fn spawn(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "{} runs already", self.name);
@@ -154,6 +162,18 @@ impl Member {
     pub fn stop(&mut self) -> Result<Option<ExitStatus>> {
         let process = self.process.take();
         process.map(|mut p| p.terminate(STOP_LIMIT)).transpose()
+    }
+
+    /// Asks it to stop in order (SIGTERM), without waiting.
+    pub fn signal_to_stop(&mut self) -> Result<()> {
+        self.process_mut()?.signal(Signal::TERM)
+    }
+
+    /// Waits for its end.
+    pub fn wait_exit(&mut self) -> Result<ExitStatus> {
+        let status = self.process_mut()?.wait_exit(STOP_LIMIT)?;
+        self.process = None;
+        Ok(status)
     }
 
     /// Ends it at once (SIGKILL).
@@ -184,6 +204,12 @@ impl Member {
     /// Everything it has logged, in all its lives.
     pub fn log(&self) -> Result<String> {
         Ok(fs::read_to_string(self.log_file())?)
+    }
+
+    /// Empties its log, so that what is found in it later is new.
+    pub fn forget_log(&self) -> Result<()> {
+        let log = File::options().write(true).open(self.log_file())?;
+        log.set_len(0).context("Failed to empty a log")
     }
 
     /// Waits until its log has such a line, and returns it.

@@ -68,6 +68,16 @@ pub fn join_cookies(fields: &mut HeaderMap) {
     }
 }
 
+/// What the fields take in a head of HTTP/1.1, line ends included.
+#[must_use]
+pub fn bytes(fields: &HeaderMap) -> usize {
+    let lines = fields.iter().map(|(name, value)| {
+        let text = name.as_str().len().saturating_add(value.len());
+        text.saturating_add(": \r\n".len())
+    });
+    lines.fold(0, usize::saturating_add)
+}
+
 /// Whether the message asks to leave HTTP.
 #[must_use]
 pub fn asks_for_upgrade(fields: &HeaderMap) -> bool {

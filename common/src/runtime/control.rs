@@ -40,6 +40,23 @@ pub enum Ended {
     Shutdown,
 }
 
+impl Ended {
+    /// Whether the peer just fell silent: what else it has open is as dead, and won't say so.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Self::PeerLost => true,
+            Self::Io(error) => matches!(
+                error.kind(),
+                io::ErrorKind::TimedOut
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkUnreachable
+            ),
+            Self::Closed | Self::Overflow(_) | Self::Peer(_) | Self::Shutdown => false,
+        }
+    }
+}
+
 /// Drives `control` over a connection that `handle_connected` was called for, until it ends.
 ///
 /// Messages to send come from `outgoing`; `on_event` is told what happened and may return messages to send at once.

@@ -13,7 +13,7 @@ use crate::link::greeting::{self, GreetingError};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The connection broke.
-    #[error("the connection broke during the greeting: {0}")]
+    #[error("the connection broke during the greeting")]
     Io(#[from] io::Error),
     /// The peer's message can't be read.
     #[error(transparent)]

@@ -241,7 +241,7 @@ fn http1_builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .header_read_timeout(None)
-        .max_headers(limits::HTTP_FIELDS_MAX)
+        .max_headers(limits::HTTP_FIELDS_READ_MAX)
         .max_buf_size(limits::HTTP_HEAD_BYTES_MAX)
         .pipeline_flush(false);
     builder

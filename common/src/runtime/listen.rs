@@ -86,3 +86,13 @@ pub fn configure_link(stream: &TcpStream) -> io::Result<()> {
     let dead_after: Duration = limits::LINK_DEAD_AFTER;
     SockRef::from(stream).set_tcp_user_timeout(Some(dead_after))
 }
+
+/// After [`configure_link`], for a connection that may stand still as long as its request may: to the kernel a peer that
+/// does not read is as dead as one that is gone. Whether this one is gone, the control stream finds out.
+///
+/// # Errors
+/// The system's error; the connection is dead then.
+pub fn let_stand_still(stream: &TcpStream) -> io::Result<()> {
+    let dead_after: Duration = limits::HTTP_STALL_TIMEOUT;
+    SockRef::from(stream).set_tcp_user_timeout(Some(dead_after))
+}

@@ -130,6 +130,7 @@ impl Discovery {
                 () = self.reconfigured.notified() => {}
             }
             self.refresh(uds).await;
+            self.is_first_done.send_replace(true);
         }
     }
 

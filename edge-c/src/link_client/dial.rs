@@ -8,6 +8,7 @@ use common::link::greeting::{Answer, Hello, PROTOCOL, Purpose, RefusalKind, Resu
 use common::net::Host;
 use common::runtime::{greeting, listen};
 use common::telemetry::{HandshakeOutcome, LinkRefusal};
+use common::tls::fault;
 use rustls_pki_types::{DnsName, ServerName};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -67,6 +68,13 @@ impl LinkClient {
             greeting::receive(&mut stream).await
         };
         let welcome = check(greeting.await.map_err(not_greeted)?)?;
+        match purpose {
+            Purpose::HttpsPool => {
+                listen::let_stand_still(stream.get_ref().0)
+                    .map_err(because(LinkRefusal::Refused))?;
+            }
+            Purpose::Control | Purpose::HttpsShared => {}
+        }
         Ok((stream, welcome))
     }
 
@@ -132,9 +140,17 @@ pub(super) struct Welcome {
 pub(super) struct NotDialled {
     label: LinkRefusal,
     pub(super) error: anyhow::Error,
+    /// What edge-e says can be done.
+    told: Option<String>,
 }
 
 impl NotDialled {
+    /// What the operator can do.
+    pub(super) fn remedy(&self) -> &str {
+        let own = || fault::remedy(self.error.chain()).unwrap_or(NOT_REACHED);
+        self.told.as_deref().unwrap_or_else(own)
+    }
+
     fn context(self, context: String) -> Self {
         Self {
             error: self.error.context(context),
@@ -147,6 +163,7 @@ fn because<E: Into<anyhow::Error>>(label: LinkRefusal) -> impl FnOnce(E) -> NotD
     move |error| NotDialled {
         label,
         error: error.into(),
+        told: None,
     }
 }
 
@@ -179,8 +196,11 @@ fn check(answer: Answer) -> Result<Welcome, NotDialled> {
                 RefusalKind::NotAllowed => LinkRefusal::NotAllowed,
                 RefusalKind::Version => LinkRefusal::Version,
             };
-            let error = anyhow!("edge-e {version} refuses the link: {reason}; {remedy}");
-            Err(because(label)(error))
+            Err(NotDialled {
+                label,
+                error: anyhow!("edge-e {version} refuses the link: {reason}"),
+                told: Some(remedy),
+            })
         }
         Answer::Welcome {
             version, protocol, ..
@@ -207,6 +227,9 @@ fn check(answer: Answer) -> Result<Welcome, NotDialled> {
     }
 }
 
+const NOT_REACHED: &str =
+    "look whether edge-e runs and the packet filter lets edge-c dial it; compare with `doctor`";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,9 +246,7 @@ mod tests {
         let refused = check(answer).err().unwrap();
 
         assert_eq!(refused.label, LinkRefusal::Version);
-        assert_eq!(
-            refused.error.to_string(),
-            "edge-e 1 refuses the link: why; what"
-        );
+        assert_eq!(refused.error.to_string(), "edge-e 1 refuses the link: why");
+        assert_eq!(refused.remedy(), "what");
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::http::fields;
@@ -49,6 +49,8 @@ pub struct Https {
     pub metrics: Metrics,
     /// Who drives the connections.
     pub workers: Workers,
+    /// When this process began: until a while later, a core that has not come may still come.
+    pub started: Instant,
 }
 
 const TIMEOUTS: Timeouts = Timeouts {
@@ -194,6 +196,8 @@ impl Refused {
 /// Nobody but the client can mend it.
 const CLIENT: &str = "none: the client is at fault";
 
+const SIGN_IN_AGAIN: &str = "none: the client signs in again by itself";
+
 /// What the gates found out, and so where the request goes.
 enum Gated {
     /// edge-e has the answer: this document.
@@ -301,42 +305,18 @@ impl Connection {
         self.limit_sign_in()?;
         self.https
             .cores
-            .route(domain, None)
+            .route(domain, None, clock::now())
             .map(Gated::Relay)
             .map_err(no_route)
     }
 
     fn proxied(&self, head: &request::Parts, domain: &Domain) -> Result<Gated, Refused> {
-        let checked = self
-            .https
-            .cores
+        let cores = &self.https.cores;
+        let checked = cores
             .check_session(&head.headers, clock::unix_now())
-            .map_err(|refused| {
-                // A session that has ended, or whose key nobody knows any more, is an honest client's.
-                if matches!(
-                    refused,
-                    cookie::Refused::Malformed | cookie::Refused::BadTag
-                ) {
-                    self.count_failure("a forged session cookie");
-                }
-                let label = match refused {
-                    cookie::Refused::Missing => Label::NoSession,
-                    cookie::Refused::Expired => Label::Expired,
-                    cookie::Refused::Revoked => Label::Revoked,
-                    cookie::Refused::Malformed
-                    | cookie::Refused::UnknownKey
-                    | cookie::Refused::BadTag => Label::UnknownSession,
-                };
-                Refused::new(
-                    Refusal::SignInRequired,
-                    label,
-                    refused.label(),
-                    "none: the client signs in again by itself",
-                )
-            })?;
-        self.https
-            .cores
-            .route(domain, Some(checked.core))
+            .map_err(|refused| self.refuse_session(refused, head))?;
+        cores
+            .route(domain, Some(checked.core), clock::now())
             .map(Gated::Relay)
             .map_err(no_route)
     }
@@ -351,6 +331,37 @@ impl Connection {
                 "address blocked"
             );
         }
+    }
+
+    fn refuse_session(&self, refused: cookie::Refused, head: &request::Parts) -> Refused {
+        // A session that has ended, or whose key nobody knows any more, is an honest client's.
+        if matches!(
+            refused,
+            cookie::Refused::Malformed | cookie::Refused::BadTag
+        ) {
+            self.count_failure("a forged session cookie");
+        }
+        let is_young = clock::elapsed(self.https.started) < limits::CORE_GONE_AFTER;
+        let label = match refused {
+            // A restart of this edge must not end the sessions of the core that links last.
+            cookie::Refused::UnknownKey
+                if is_young && self.https.cores.is_of_absent_core(&head.headers) =>
+            {
+                return link_down("the core that issued the session has not linked yet");
+            }
+            cookie::Refused::Missing => Label::NoSession,
+            cookie::Refused::Expired => Label::Expired,
+            cookie::Refused::Revoked => Label::Revoked,
+            cookie::Refused::Malformed | cookie::Refused::UnknownKey | cookie::Refused::BadTag => {
+                Label::UnknownSession
+            }
+        };
+        Refused::new(
+            Refusal::SignInRequired,
+            label,
+            refused.label(),
+            SIGN_IN_AGAIN,
+        )
     }
 
     fn limit_sign_in(&self) -> Result<(), Refused> {
@@ -530,6 +541,12 @@ fn no_route(no_route: NoRoute) -> Refused {
             "add a [[domain]] to edge-c if it is yours",
         ),
         NoRoute::LinkDown => link_down("no core is linked"),
+        NoRoute::SessionLost => Refused::new(
+            Refusal::SignInRequired,
+            Label::UnknownSession,
+            "the core that issued the session is gone",
+            SIGN_IN_AGAIN,
+        ),
     }
 }
 

@@ -102,6 +102,14 @@ impl Filter {
         !self.keys.is_empty()
     }
 
+    /// Whether a request has a cookie of a core whose keys were never told.
+    #[must_use]
+    pub fn is_of_unknown_core(&self, fields: &HeaderMap) -> bool {
+        candidates(fields)
+            .filter_map(|text| CookieValue::parse(text).ok())
+            .any(|cookie| !self.keys.contains_key(&cookie.key_id().core))
+    }
+
     /// Decides about one cookie value.
     ///
     /// # Errors
@@ -178,6 +186,18 @@ mod tests {
                 .check(&self::cookie(2, 0, 2_000).text(), NOW)
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn a_cookie_of_a_core_that_never_came_is_told_from_others() {
+        let fields = |core| {
+            let field = format!("X-Auth={}", cookie(core, 7, 2_000).text());
+            HeaderMap::from_iter([(COOKIE, field.parse().unwrap())])
+        };
+
+        assert!(!filter().is_of_unknown_core(&fields(1)));
+        assert!(filter().is_of_unknown_core(&fields(9)));
+        assert!(!filter().is_of_unknown_core(&HeaderMap::new()));
     }
 
     #[test]
