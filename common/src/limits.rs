@@ -302,6 +302,13 @@ pub const SIP_ROUTE_BYTES_MAX: usize = 512;
 
 // --- link connections and cores ---
 
+/// Most refused requests that edge-c remembers for its status.
+pub const BLOCKED_SHOWN_MAX: usize = 50;
+/// How early certificates in use that expire are told of in the log, once a day.
+pub const CERTIFICATE_EXPIRY_ALARM: Duration = Duration::from_hours(14 * 24);
+/// How often gauges are brought up to date.
+pub const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long a pooled connection may take until it can carry the next request: one turn of its task, under load.
 pub const POOL_READY_TIMEOUT: Duration = Duration::from_millis(500);
 

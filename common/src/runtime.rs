@@ -8,6 +8,7 @@ pub mod control;
 pub mod doctor;
 pub mod drain;
 pub mod exit;
+pub mod expiry;
 pub mod greeting;
 pub mod http_pool;
 pub mod http_server;

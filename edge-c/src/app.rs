@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +14,13 @@ use common::link::control::message::Policy;
 use common::link::greeting::Purpose;
 use common::mra::access::Realm;
 use common::mra::edge_config::SipRoute;
-use common::net::Domain;
+use common::net::{Domain, HostPort};
 use common::policy::allow_list::OAuth;
 use common::policy::rate_limit::Quota;
 use common::runtime::admin::{self, Admin, Condition, Readiness};
 use common::runtime::drain::{Drain, Signal};
 use common::runtime::exit::RunError;
+use common::runtime::expiry::Expiry;
 use common::runtime::reload::{self, FileWatch, Hangups, ReloadMetrics};
 use common::runtime::supervise::Supervisor;
 use common::runtime::telemetry::LogControl;
@@ -39,12 +40,13 @@ use crate::discovery::dns::{Dns, DnsConfig};
 use crate::discovery::srv::Dice;
 use crate::discovery::{self, Discovery, ServedDomain};
 use crate::link_client::{self, LinkClient};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, SessionEnd};
 use crate::policy;
 use crate::sessions::random::SystemRandom;
-use crate::sessions::{self, Sessions};
+use crate::sessions::{self, Sessions, StoreStats};
 use crate::sign_in::{self, EdgePeer, SignIn};
 use crate::stream::Streams;
+use crate::stream::blocked::Blocked;
 use crate::uds::{self, Uds};
 use crate::upstream::http::{self as upstream, Upstreams};
 
@@ -93,29 +95,26 @@ struct App {
     link_tls: Arc<ArcSwap<rustls::ClientConfig>>,
     policies: Vec<watch::Sender<Arc<Policy>>>,
     live_edges: watch::Sender<Arc<BTreeSet<Domain>>>,
+    expiry: Arc<Expiry>,
     metrics: Metrics,
 }
 
 impl App {
     fn new(config: &Config, metrics: Metrics) -> Result<Self, RunError> {
-        let dns_config = DnsConfig {
-            servers: config.dns.servers.clone(),
-            timeout: config.dns.timeout,
-        };
-        let dns = Arc::new(Dns::new(&dns_config).map_err(unusable)?);
+        let dns = Arc::new(dns(config, &metrics)?);
         let discovery = Arc::new(Discovery::new(
             discovery_config(config),
             Arc::clone(&dns),
             Dice::from_entropy(),
         ));
         let inside_tls = Arc::new(ArcSwap::from_pointee(inside_tls(config).map_err(unusable)?));
-        let timeouts = uds_timeouts(config);
-        let uds = Arc::new(Uds::new(
+        let uds = Uds::new(
             Arc::clone(&inside_tls),
             Arc::clone(&dns),
             config.inside.bind_address,
-            timeouts,
-        ));
+            uds_timeouts(config),
+        );
+        let uds = Arc::new(uds.counting(metrics.clone()));
         let sessions = Sessions::open(
             session_config(config),
             Arc::new(SystemRandom),
@@ -131,7 +130,8 @@ impl App {
             Arc::clone(&inside_tls),
             dns,
             Arc::clone(&discovery),
-        );
+        )
+        .counting(metrics.clone());
         let live_edges = watch::Sender::new(Arc::default());
         let sign_in = SignIn::new(
             sign_in_config(config)?,
@@ -139,7 +139,8 @@ impl App {
             Arc::clone(&uds),
             live_edges.subscribe(),
         )
-        .map_err(unusable)?;
+        .map_err(unusable)?
+        .counting(metrics.cluster_lookups.clone());
         let parts = Parts {
             sessions: sessions.clone(),
             allow_list: Arc::clone(&allow_list),
@@ -148,6 +149,8 @@ impl App {
         };
         let streams = Arc::new(streams(config, parts, metrics.clone())?);
         let link_tls = Arc::new(ArcSwap::from_pointee(link_tls(config).map_err(unusable)?));
+        let expiry = Arc::new(Expiry::new(metrics.certificates.clone()));
+        expiry.replace(in_use(config));
         let mut app = Self {
             sessions,
             streams,
@@ -159,6 +162,7 @@ impl App {
             link_tls,
             policies: Vec::new(),
             live_edges,
+            expiry,
             metrics,
         };
         app.add_links(config)?;
@@ -249,6 +253,7 @@ impl App {
         self.inside_tls.store(Arc::new(inside));
         self.streams.upstreams.forget_connections();
         self.link_tls.store(Arc::new(link));
+        self.expiry.replace(in_use(config));
         for (sender, policy) in self.policies.iter().zip(policies) {
             sender.send_replace(Arc::new(policy));
         }
@@ -343,8 +348,9 @@ impl App {
         drop(supervisor.spawn_vital("admin", admin::serve(listener, admin, supervisor.clone())));
     }
 
-    fn count(&self) {
-        let signed_number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    /// Brings up to date what nobody counts as it happens.
+    fn count(&self, counted: &mut Counted) {
+        let (mut busy, mut open) = (0_usize, 0_usize);
         for link in &self.links {
             let (connections, requests) = link.load();
             let edge = link.edge().as_str();
@@ -357,23 +363,43 @@ impl App {
                 .connections
                 .of_both(edge, LinkPurpose::Control)
                 .set(i64::from(*link.is_up().borrow()));
-            link_metrics
-                .pool
-                .of(PoolState::Busy)
-                .set(signed_number(requests));
-            link_metrics
-                .pool
-                .of(PoolState::Idle)
-                .set(signed_number(connections.saturating_sub(requests)));
+            busy = busy.saturating_add(requests);
+            open = open.saturating_add(connections);
         }
-        self.metrics
-            .sessions
-            .set(signed_number(self.sessions.stats().sessions));
-        for (node, state) in self.discovery.health().borrow().iter() {
-            self.metrics
-                .node_up
-                .of(&node.to_string())
-                .set(i64::from(state.is_up()));
+        let pool = &self.metrics.link.pool;
+        pool.of(PoolState::Busy).set(signed_number(busy));
+        pool.of(PoolState::Idle)
+            .set(signed_number(open.saturating_sub(busy)));
+        self.count_sessions(&mut counted.sessions);
+        self.count_nodes(&mut counted.nodes);
+    }
+
+    fn count_sessions(&self, before: &mut StoreStats) {
+        let now = self.sessions.stats();
+        self.metrics.sessions.set(signed_number(now.sessions));
+        let ended = &self.metrics.sessions_ended;
+        for (reason, total, before) in [
+            (SessionEnd::Evicted, now.evicted_total, before.evicted_total),
+            (SessionEnd::Expired, now.expired_total, before.expired_total),
+            (SessionEnd::Revoked, now.revoked_total, before.revoked_total),
+        ] {
+            ended.of(reason).inc_by(total.saturating_sub(before));
+        }
+        *before = now;
+    }
+
+    fn count_nodes(&self, before: &mut BTreeSet<HostPort>) {
+        let health = Arc::clone(&self.discovery.health().borrow());
+        let now: BTreeSet<HostPort> = health.keys().cloned().collect();
+        if now != *before {
+            self.metrics.node_up.clear();
+            *before = now;
+        }
+        for (node, state) in health.iter() {
+            if let Some(kind) = self.discovery.kind_of(node) {
+                let up = self.metrics.node_up.of_both(&node.to_string(), kind);
+                up.set(i64::from(state.is_up()));
+            }
         }
     }
 
@@ -394,8 +420,26 @@ impl App {
             .iter()
             .map(|(node, state)| json!({ "node": node.to_string(), "state": format!("{state:?}") }))
             .collect();
-        json!({ "name": name, "links": links, "nodes": nodes, "sessions": self.sessions.stats().sessions })
+        json!({ "name": name, "links": links, "nodes": nodes, "sessions": self.sessions.stats().sessions,
+            "blocked_requests": self.streams.blocked.to_json() })
     }
+}
+
+/// What was counted the last time.
+#[derive(Default)]
+struct Counted {
+    sessions: StoreStats,
+    nodes: BTreeSet<HostPort>,
+}
+
+fn signed_number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The certificates that peers see, by the keys that name them.
+fn in_use(config: &Config) -> impl Iterator<Item = (String, &Path)> {
+    let link = config.link.identity.identity.chain.as_path();
+    std::iter::once(("link.certificate".to_owned(), link))
 }
 
 /// What requests are answered with.
@@ -416,6 +460,7 @@ fn streams(config: &Config, parts: Parts, metrics: Metrics) -> Result<Streams, R
         realm: ArcSwap::from_pointee(Realm::parse(&config.sign_in.realm).map_err(unusable)?),
         is_location_rewritten: config.proxy.is_location_rewritten,
         via: HeaderValue::from_static("1.1 edge-c"),
+        blocked: Blocked::default(),
         metrics,
     })
 }
@@ -479,6 +524,8 @@ fn renew_automatic_rules(app: &App, known: &[discovery::Node]) {
 /// Now and then: closes connections that are too old, and notes whether an edge is linked.
 async fn tidy(app: App, linked: Condition) {
     let mut last_tidied = clock::now();
+    let mut last_counted = clock::now();
+    let mut counted = Counted::default();
     loop {
         if app.links.iter().any(|link| *link.is_up().borrow()) {
             linked.met();
@@ -488,7 +535,11 @@ async fn tidy(app: App, linked: Condition) {
         if clock::elapsed(last_tidied) >= limits::TIDY_INTERVAL {
             last_tidied = clock::now();
             app.streams.upstreams.tidy();
-            app.count();
+            app.expiry.tell(clock::unix_now());
+        }
+        if clock::elapsed(last_counted) >= limits::GAUGE_INTERVAL {
+            last_counted = clock::now();
+            app.count(&mut counted);
         }
         tokio::time::sleep(READINESS_INTERVAL).await;
     }
@@ -540,6 +591,15 @@ fn watched(loaded: &Loaded<Config>) -> Vec<PathBuf> {
     // The allow list is read by itself: a bad one must not hold back the rest, nor the other way round.
     all.filter(|path| Some(path) != loaded.config.allow_list_file.as_ref())
         .collect()
+}
+
+fn dns(config: &Config, metrics: &Metrics) -> Result<Dns, RunError> {
+    let dns_config = DnsConfig {
+        servers: config.dns.servers.clone(),
+        timeout: config.dns.timeout,
+    };
+    let dns = Dns::new(&dns_config).map_err(unusable)?;
+    Ok(dns.counting(metrics.dns_lookups.clone()))
 }
 
 fn discovery_config(config: &Config) -> discovery::Config {

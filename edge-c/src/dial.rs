@@ -22,6 +22,9 @@ pub type InsideTls = Arc<ArcSwap<ClientConfig>>;
 /// Why no connection came about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DialError {
+    /// The chain or the name in the certificate did not verify.
+    #[error("the certificate is not accepted: {0}")]
+    Certificate(String),
     /// No address took the TCP connection.
     #[error("no TCP connection: {0}")]
     Connect(String),
@@ -31,7 +34,7 @@ pub enum DialError {
     /// The host can't be a name in a certificate.
     #[error("the host is not a name that a certificate can hold")]
     Name,
-    /// The TLS handshake failed; the text says whether the chain or the name did not verify.
+    /// The TLS handshake failed for another reason.
     #[error("the TLS handshake failed: {0}")]
     Tls(String),
     /// The TLS handshake took too long.
@@ -76,9 +79,18 @@ pub async fn secure(
     let handshake = TlsConnector::from(config).connect(name, stream);
     match timeout(tls_timeout, handshake).await {
         Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) if is_of_certificate(&error) => {
+            Err(DialError::Certificate(error.to_string()))
+        }
         Ok(Err(error)) => Err(DialError::Tls(error.to_string())),
         Err(_) => Err(DialError::TlsTimeout),
     }
+}
+
+fn is_of_certificate(error: &io::Error) -> bool {
+    let cause = error.get_ref();
+    let cause = cause.and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 async fn race(addresses: &[IpAddr], port: u16, bind: Option<IpAddr>) -> io::Result<TcpStream> {

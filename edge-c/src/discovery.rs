@@ -135,6 +135,15 @@ impl Discovery {
         drop(is_done.wait_for(|is_done| *is_done).await);
     }
 
+    /// What runs at `place`, if it is a node that is known.
+    #[must_use]
+    pub fn kind_of(&self, place: &HostPort) -> Option<NodeKind> {
+        let nodes = Arc::clone(&self.nodes.borrow());
+        let same = nodes.iter().find(|node| node::address(node) == *place);
+        let at_host = || nodes.iter().find(|node| node.host == place.host);
+        same.or_else(at_host).map(|node| node.kind)
+    }
+
     /// The health of the watched nodes, each time it changes.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Arc<BTreeMap<HostPort, NodeState>>> {

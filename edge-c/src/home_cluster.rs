@@ -11,9 +11,12 @@ use common::limits;
 use common::net::{Domain, Host, HostPort};
 use common::redact::Redacted;
 use common::session::UserName;
+use common::telemetry::ByLabel;
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
 use crate::discovery::{Discovery, DiscoveryError, ServedDomain};
+use crate::metrics::ClusterOutcome;
 use crate::uds::answer::{ClusterUser, FoundUser};
 use crate::uds::{OnBehalf, Uds, UdsError, UserQuery};
 use expiring::Expiring;
@@ -49,6 +52,7 @@ pub struct HomeClusters {
     discovery: Arc<Discovery>,
     uds: Arc<Uds>,
     known: Mutex<Expiring<(Domain, UserName), Arc<Home>>>,
+    lookups: Option<ByLabel<ClusterOutcome, Counter>>,
 }
 
 impl HomeClusters {
@@ -59,6 +63,20 @@ impl HomeClusters {
             discovery,
             uds,
             known: Mutex::new(Expiring::new(limits::SIGN_IN_USERS_MAX)),
+            lookups: None,
+        }
+    }
+
+    /// Counts look-ups from now on.
+    #[must_use]
+    pub fn counting(mut self, lookups: ByLabel<ClusterOutcome, Counter>) -> Self {
+        self.lookups = Some(lookups);
+        self
+    }
+
+    fn count(&self, outcome: ClusterOutcome) {
+        if let Some(lookups) = &self.lookups {
+            lookups.of(outcome).inc();
         }
     }
 
@@ -66,7 +84,11 @@ impl HomeClusters {
     #[must_use]
     pub fn remembered(&self, domain: &ServedDomain, login: &UserName) -> Option<Arc<Home>> {
         let key = (domain.name.clone(), login.clone());
-        self.lock().get(&key, Instant::now()).cloned()
+        let home = self.lock().get(&key, Instant::now()).cloned();
+        if home.is_some() {
+            self.count(ClusterOutcome::Cached);
+        }
+        home
     }
 
     /// Asks for the home of whoever signs in as `login`, and remembers it.
@@ -76,6 +98,21 @@ impl HomeClusters {
     /// # Errors
     /// [`HomeError`] if no cluster knows the user, or one that might could not be asked.
     pub async fn find(
+        &self,
+        domain: &ServedDomain,
+        login: &UserName,
+        on_behalf: &OnBehalf,
+    ) -> Result<Arc<Home>, HomeError> {
+        let found = self.look_up(domain, login, on_behalf).await;
+        self.count(match &found {
+            Ok(_) => ClusterOutcome::Found,
+            Err(HomeError::Nodes(_) | HomeError::Unreachable(_)) => ClusterOutcome::Failed,
+            Err(HomeError::Unknown) => ClusterOutcome::NotFound,
+        });
+        found
+    }
+
+    async fn look_up(
         &self,
         domain: &ServedDomain,
         login: &UserName,

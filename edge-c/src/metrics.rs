@@ -9,6 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::dial::DialError;
+
 common::label! {
     /// How a sign-in ended.
     pub enum SignInOutcome as "outcome" {
@@ -46,10 +48,8 @@ common::label! {
 common::label! {
     /// How a look-up in the inside DNS ended.
     pub enum DnsOutcome as "outcome" {
-        /// Answered by a name server.
+        /// Answered by a name server, or not long ago.
         Answered = "answered",
-        /// Known from before.
-        Cached = "cached",
         /// No answer, or one that says that the server failed.
         Failed = "failed",
         /// No such name or no such record.
@@ -150,7 +150,28 @@ pub struct Metrics {
     pub certificates: Certificates,
 }
 
+impl DialOutcome {
+    /// The label of a dial that failed.
+    #[must_use]
+    pub const fn failed(error: &DialError) -> Self {
+        match error {
+            DialError::Certificate(_) | DialError::Name => Self::BadCertificate,
+            DialError::Connect(_) => Self::Refused,
+            DialError::ConnectTimeout | DialError::TlsTimeout => Self::TimedOut,
+            DialError::Tls(_) => Self::Tls,
+        }
+    }
+}
+
 impl Metrics {
+    /// Counts a dial of a node, or of an origin that is none.
+    pub fn dialled(&self, kind: Option<NodeKind>, outcome: DialOutcome) {
+        match kind {
+            Some(kind) => self.dials.of(kind, outcome).inc(),
+            None => self.other_dials.of(outcome).inc(),
+        };
+    }
+
     /// Registers all of them in `registry`.
     pub fn register(registry: &mut Registry) -> Self {
         Self {

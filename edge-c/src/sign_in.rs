@@ -27,12 +27,15 @@ use common::net::{Deployment, Domain, Host};
 use common::policy::rate_limit::Quota;
 use common::redact::Secret;
 use common::session::{DeviceName, HomeCluster, Method, UserName};
+use common::telemetry::ByLabel;
 use percent_encoding::percent_decode_str;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{Mutex, OnceCell, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::discovery::{Discovery, ServedDomain};
 use crate::home_cluster::HomeClusters;
+use crate::metrics::ClusterOutcome;
 use crate::uds::{OnBehalf, Uds};
 use credentials::Credentials;
 pub use credentials::CredentialsError;
@@ -130,6 +133,13 @@ pub struct SignIn {
 }
 
 impl SignIn {
+    /// Counts look-ups of home clusters from now on.
+    #[must_use]
+    pub fn counting(mut self, lookups: ByLabel<ClusterOutcome, Counter>) -> Self {
+        self.homes = self.homes.counting(lookups);
+        self
+    }
+
     /// Signs users in at the clusters that `discovery` knows; `live_edges` are the names of edges with a live link.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use common::runtime::body::Body;
 use common::runtime::clock;
 use common::runtime::request_count::Counted;
 use common::session::{DeviceName, Session};
-use common::telemetry::Route;
+use common::telemetry::{Direction, Route};
 use http::header::{
     AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, LOCATION, SET_COOKIE, USER_AGENT, VIA,
 };
@@ -35,7 +35,9 @@ use crate::sessions::{NewSession, Sessions};
 use crate::sign_in::{EdgeConfigRequest, Granted, SignIn, services_of};
 use crate::uds::OnBehalf;
 use crate::upstream::http::Upstreams;
+use blocked::Blocked;
 
+pub mod blocked;
 mod location;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -60,6 +62,8 @@ pub struct Streams {
     pub is_location_rewritten: bool,
     /// Own pseudonym in `Via`.
     pub via: HeaderValue,
+    /// What the allow list refused last.
+    pub blocked: Blocked,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -249,7 +253,10 @@ impl Streams {
                 Arc::clone(rule)
             }
             Verdict::Deny(denial) => {
-                let remedy = format!("to allow it: {:#}", denial.needed_rule());
+                let rule = format!("{:#}", denial.needed_rule());
+                self.blocked
+                    .note(method, identified.arrived.origin, &denial.reason, &rule);
+                let remedy = format!("to allow it: {rule}");
                 return Err(Refused::new(
                     Refusal::NotAllowed,
                     denial.reason.to_string(),
@@ -276,10 +283,11 @@ impl Streams {
             ..
         } = authorised;
         let origin = arrived.origin;
+        let bytes = &self.metrics.requests.body_bytes;
         let body = if http_body::Body::is_end_stream(&body) {
             Body::empty()
         } else {
-            Body::stream(body)
+            Body::stream(body).with_meter(bytes.of(Direction::Up))
         };
         let sent = self
             .upstreams
@@ -292,6 +300,7 @@ impl Streams {
                 error.remedy(),
             )
         })?;
+        response = response.map(|body| body.with_meter(bytes.of(Direction::Down)));
         let fields = response.headers_mut();
         fields::strip_hop_by_hop(fields);
         preface::strip(fields);

@@ -22,7 +22,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::dial::{self, DialError, InsideTls};
+use crate::discovery::NodeKind;
 use crate::discovery::dns::{Dns, DnsError};
+use crate::metrics::{DialOutcome, Metrics};
 use answer::{AnswerError, ClusterUser, UserRecord};
 use pool::{Connection, Pool};
 use request::{Call, encode, request, user_target};
@@ -149,6 +151,7 @@ pub struct Uds {
     bind: Option<IpAddr>,
     timeouts: Timeouts,
     pool: Pool,
+    metrics: Option<Metrics>,
 }
 
 impl Uds {
@@ -162,7 +165,15 @@ impl Uds {
             bind,
             timeouts,
             pool: Pool::default(),
+            metrics: None,
         }
+    }
+
+    /// Counts dials from now on.
+    #[must_use]
+    pub fn counting(mut self, metrics: Metrics) -> Self {
+        self.metrics = Some(metrics);
+        self
     }
 
     /// The version of a node: the cheapest question, used as a probe.
@@ -301,7 +312,12 @@ impl Uds {
                 done => return done,
             }
         }
-        let connection = self.dial(node).await?;
+        let dialled = self.dial(node).await;
+        if let Some(metrics) = &self.metrics {
+            let outcome = dialled.as_ref().map_or_else(outcome, |_| DialOutcome::Ok);
+            metrics.dialled(Some(NodeKind::Ucm), outcome);
+        }
+        let connection = dialled?;
         let answer = self
             .send(node, connection, request(node, target, call)?)
             .await;
@@ -351,6 +367,19 @@ impl Uds {
         let addresses = self.dns.addresses(&node.host).await?;
         let stream = dial::connect(&addresses, node.port, self.bind, self.timeouts.connect).await?;
         Ok(stream)
+    }
+}
+
+const fn outcome(failure: &UdsFailure) -> DialOutcome {
+    match failure {
+        UdsFailure::Dial(error) => DialOutcome::failed(error),
+        UdsFailure::Dns(_) => DialOutcome::Resolve,
+        UdsFailure::AnswerTimeout => DialOutcome::TimedOut,
+        UdsFailure::Answer(_)
+        | UdsFailure::Http(_)
+        | UdsFailure::Request
+        | UdsFailure::Status(_)
+        | UdsFailure::TooLong => DialOutcome::Refused,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use common::link::trouble::LastTrouble;
 use common::runtime::admin::{self, Admin, Condition, Readiness};
 use common::runtime::drain::{Drain, Signal};
 use common::runtime::exit::RunError;
+use common::runtime::expiry::Expiry;
 use common::runtime::reload::{self, FileWatch, Hangups, ReloadMetrics};
 use common::runtime::supervise::Supervisor;
 use common::runtime::telemetry::LogControl;
@@ -93,6 +94,7 @@ struct App {
     cores: Arc<Cores>,
     admission: Arc<Admission>,
     certificates: Arc<Certificates>,
+    expiry: Arc<Expiry>,
     https: Arc<Https>,
     link: Arc<LinkServer>,
     metrics: Metrics,
@@ -123,10 +125,13 @@ impl App {
             workers,
             trouble: LastTrouble::default(),
         });
+        let expiry = Arc::new(Expiry::new(metrics.certificates.clone()));
+        expiry.replace(in_use(config));
         Ok(Self {
             cores,
             admission,
             certificates,
+            expiry,
             https,
             link,
             metrics,
@@ -163,6 +168,7 @@ impl App {
         self.certificates.replace(default, others);
         self.link.settings.store(Arc::new(settings));
         self.admission.set_limits(config.limits.clone());
+        self.expiry.replace(in_use(config));
         Ok(())
     }
 
@@ -203,6 +209,14 @@ impl App {
         tracing::info!(name = %config.name, version = crate::link_server::VERSION, "serving");
     }
 
+    /// Sets the gauges that nobody keeps.
+    fn count(&self) {
+        self.cores.count(&self.metrics);
+        let jailed = self.admission.jailed(clock::now());
+        let jailed = i64::try_from(jailed).unwrap_or(i64::MAX);
+        self.metrics.jailed.set(jailed);
+    }
+
     fn status(&self, name: &str) -> serde_json::Value {
         let cores = self.cores.all();
         let cores: Vec<_> = cores
@@ -241,6 +255,7 @@ async fn ends_with_drain(
 /// Now and then: forgets what has expired, and notes whether there is anybody to ask.
 async fn tidy(app: App, linked: Condition) {
     let mut last_tidied = clock::now();
+    let mut last_counted = clock::now();
     loop {
         if app.cores.is_any_available() {
             linked.met();
@@ -253,13 +268,14 @@ async fn tidy(app: App, linked: Condition) {
                 "look at edge-c and its log: it dials this edge",
             );
         }
-        app.cores.count(&app.metrics);
-        let jailed = app.admission.jailed(clock::now());
-        let jailed = i64::try_from(jailed).unwrap_or(i64::MAX);
-        app.metrics.jailed.set(jailed);
+        if clock::elapsed(last_counted) >= limits::GAUGE_INTERVAL {
+            last_counted = clock::now();
+            app.count();
+        }
         if clock::elapsed(last_tidied) >= limits::TIDY_INTERVAL {
             last_tidied = clock::now();
             app.cores.tidy(clock::unix_now());
+            app.expiry.tell(clock::unix_now());
         }
         tokio::time::sleep(READINESS_INTERVAL).await;
     }
@@ -282,6 +298,17 @@ enum Reload {
 fn watched(loaded: &Loaded<Config>) -> Vec<PathBuf> {
     let named = loaded.files.iter().map(|used| used.path.clone());
     std::iter::once(loaded.file.clone()).chain(named).collect()
+}
+
+/// The certificates that peers see, by the keys that name them.
+fn in_use(config: &Config) -> impl Iterator<Item = (String, &Path)> {
+    let public = config.public.certificates.iter().enumerate();
+    let public = public.map(|(number, identity)| {
+        let key = format!("public.certificates[{number}]");
+        (key, identity.chain.as_path())
+    });
+    let link = config.link.identity.identity.chain.as_path();
+    public.chain(std::iter::once(("link.certificate".to_owned(), link)))
 }
 
 fn certificates(identities: &[Identity]) -> Result<(CertifiedKey, Vec<CertifiedKey>), FileError> {

@@ -19,6 +19,7 @@ mod jail;
 mod lab;
 mod link;
 mod load;
+mod metrics;
 mod origin;
 mod privacy;
 mod proxied;

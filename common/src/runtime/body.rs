@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::oneshot;
 
 use crate::runtime::http_pool::Lease;
@@ -21,6 +22,20 @@ pub struct Body {
     lease: Option<Lease>,
     in_flight: [Option<InFlight>; 2],
     end: Option<oneshot::Sender<Infallible>>,
+    meter: Option<Meter>,
+}
+
+/// Adds up what passes, and counts it once at the end: a long body costs the metric one addition.
+#[derive(Debug)]
+struct Meter {
+    bytes: u64,
+    total: Counter,
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.total.inc_by(self.bytes);
+    }
 }
 
 #[derive(Debug)]
@@ -44,6 +59,7 @@ impl Body {
             lease: None,
             in_flight: [None, None],
             end: None,
+            meter: None,
         }
     }
 
@@ -55,6 +71,7 @@ impl Body {
             lease: None,
             in_flight: [None, None],
             end: None,
+            meter: None,
         }
     }
 
@@ -71,6 +88,16 @@ impl Body {
         if let Some(free) = self.in_flight.iter_mut().find(|slot| slot.is_none()) {
             *free = Some(in_flight);
         }
+        self
+    }
+
+    /// Counts the bytes that pass, once the body is done with.
+    #[must_use]
+    pub fn with_meter(mut self, total: &Counter) -> Self {
+        self.meter = Some(Meter {
+            bytes: 0,
+            total: total.clone(),
+        });
         self
     }
 
@@ -102,11 +129,16 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.content {
+        let polled = match &mut self.content {
             Content::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
             Content::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Content::Stream(incoming) => Pin::new(incoming).poll_frame(cx),
+        };
+        if let (Some(meter), Poll::Ready(Some(Ok(frame)))) = (&mut self.meter, &polled) {
+            let passed = frame.data_ref().map_or(0, Bytes::len);
+            meter.bytes = meter.bytes.saturating_add(passed as u64);
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -121,5 +153,24 @@ impl http_body::Body for Body {
             Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Stream(incoming) => incoming.size_hint(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_are_counted_when_the_body_is_done_with() {
+        let total = Counter::default();
+
+        let body = Body::from("twelve bytes").with_meter(&total);
+        body.collect().await.unwrap();
+        assert_eq!(total.get(), 12);
+
+        drop(Body::from("never sent").with_meter(&total));
+        assert_eq!(total.get(), 12);
     }
 }

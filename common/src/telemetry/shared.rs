@@ -328,6 +328,14 @@ impl Certificates {
         ))
     }
 
+    /// These are in use from now on, and no others: the key that names each, and when it expires.
+    pub fn replace(&self, in_use: &[(String, UnixTime)]) {
+        self.0.clear();
+        for (key, at) in in_use {
+            self.expires(key, *at);
+        }
+    }
+
     /// Notes when the certificate that `key` names expires.
     pub fn expires(&self, key: &str, at: UnixTime) {
         let seconds = i64::try_from(at.0).unwrap_or(i64::MAX);

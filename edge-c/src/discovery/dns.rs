@@ -12,6 +12,7 @@ use std::time::Duration;
 use common::limits;
 use common::mra::edge_config::{KnownService, SrvServer};
 use common::net::{Domain, Host};
+use common::telemetry::ByLabel;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData};
 use hickory_resolver::TokioResolver;
@@ -22,7 +23,10 @@ use hickory_resolver::config::{
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as AnswerError, NetError};
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
+
+use crate::metrics::DnsOutcome;
 
 /// Where inside names are looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +69,7 @@ pub struct Dns {
     resolver: Option<TokioResolver>,
     services: Mutex<Kept<SrvAnswer>>,
     addresses: Mutex<Kept<Vec<IpAddr>>>,
+    lookups: Option<ByLabel<DnsOutcome, Counter>>,
 }
 
 impl Dns {
@@ -82,7 +87,29 @@ impl Dns {
             resolver,
             services: Mutex::default(),
             addresses: Mutex::default(),
+            lookups: None,
         })
+    }
+
+    /// Counts look-ups from now on.
+    #[must_use]
+    pub fn counting(mut self, lookups: ByLabel<DnsOutcome, Counter>) -> Self {
+        self.lookups = Some(lookups);
+        self
+    }
+
+    /// Gives the answer on, and counts it: `asked` says how asking went.
+    fn counted<T>(&self, answer: Result<T, DnsError>, asked: DnsOutcome) -> Result<T, DnsError> {
+        let has_failed = !matches!(asked, DnsOutcome::Answered | DnsOutcome::NoName);
+        let outcome = if has_failed && answer.is_ok() {
+            DnsOutcome::Stale
+        } else {
+            asked
+        };
+        if let Some(lookups) = &self.lookups {
+            lookups.of(outcome).inc();
+        }
+        answer
     }
 
     /// The SRV records of `<service>._tcp.<zone>`.
@@ -98,14 +125,17 @@ impl Dns {
             return Ok(SrvAnswer::Absent);
         };
         if let Some(answer) = kept(&self.services).during_outage(&name, Instant::now()) {
-            return answer;
+            return self.counted(answer, DnsOutcome::Failed);
         }
-        let outcome = match resolver.srv_lookup(name.clone()).await {
+        let asked = resolver.srv_lookup(name.clone()).await;
+        let label = label(asked.as_ref().err());
+        let outcome = match asked {
             Ok(lookup) => Ok(records(&lookup)),
             Err(error) if is_absent(&error) => Ok(SrvAnswer::Absent),
             Err(error) => Err(error),
         };
-        kept(&self.services).settle(name, outcome, Instant::now())
+        let answer = kept(&self.services).settle(name, outcome, Instant::now());
+        self.counted(answer, label)
     }
 
     /// The addresses of a host, IPv6 and IPv4; an address is its own.
@@ -123,14 +153,17 @@ impl Dns {
         };
         let remembered = kept(&self.addresses).during_outage(&name, Instant::now());
         let addresses = if let Some(answer) = remembered {
-            answer?
+            self.counted(answer, DnsOutcome::Failed)?
         } else {
-            let outcome = match resolver.lookup_ip(name.clone()).await {
+            let asked = resolver.lookup_ip(name.clone()).await;
+            let label = label(asked.as_ref().err());
+            let outcome = match asked {
                 Ok(found) => Ok(found.iter().take(limits::ADDRESSES_MAX).collect()),
                 Err(error) if is_absent(&error) => Ok(Vec::new()),
                 Err(error) => Err(error),
             };
-            kept(&self.addresses).settle(name, outcome, Instant::now())?
+            let answer = kept(&self.addresses).settle(name, outcome, Instant::now());
+            self.counted(answer, label)?
         };
         if addresses.is_empty() {
             Err(DnsError::NoAddress)
@@ -205,6 +238,15 @@ fn records(lookup: &Lookup) -> SrvAnswer {
         (false, _) => SrvAnswer::Records(servers),
         (true, true) => SrvAnswer::Withdrawn,
         (true, false) => SrvAnswer::Absent,
+    }
+}
+
+fn label(error: Option<&NetError>) -> DnsOutcome {
+    match error {
+        None => DnsOutcome::Answered,
+        Some(error) if is_absent(error) => DnsOutcome::NoName,
+        Some(NetError::Timeout) => DnsOutcome::TimedOut,
+        Some(_) => DnsOutcome::Failed,
     }
 }
 

@@ -57,6 +57,8 @@ struct Index {
     by_user: BTreeMap<UserName, Vec<SessionId>>,
     tombstones: Tombstones,
     evicted_total: u64,
+    expired_total: u64,
+    revoked_total: u64,
 }
 
 /// What differs from the snapshot. Only ids: what is written is how things are when it is written.
@@ -181,7 +183,9 @@ impl MemoryStore {
         let is_durable = self.bury(&tombstones);
         let mut index = self.index();
         for tombstone in &tombstones {
-            self.remove(&mut index, &tombstone.id);
+            if self.remove(&mut index, &tombstone.id).is_some() {
+                index.revoked_total += 1;
+            }
             if let Some(dropped) = index.tombstones.insert(*tombstone) {
                 self.forget(&dropped);
             }
@@ -310,6 +314,7 @@ impl SessionStore for MemoryStore {
             {
                 index.by_time.remove(&first);
                 self.remove(&mut index, &first.id);
+                index.expired_total += 1;
                 expired += 1;
             }
             if expired == before {
@@ -347,20 +352,22 @@ impl SessionStore for MemoryStore {
     }
 
     fn stats(&self) -> StoreStats {
-        let (sessions, tombstones, evicted_total) = {
-            let index = self.index();
-            (
-                index.by_time.len(),
-                index.tombstones.len(),
-                index.evicted_total,
-            )
-        };
+        let index = self.index();
+        let (sessions, tombstones) = (index.by_time.len(), index.tombstones.len());
+        let (evicted_total, expired_total, revoked_total) = (
+            index.evicted_total,
+            index.expired_total,
+            index.revoked_total,
+        );
+        drop(index);
         let pending = self.pending();
         StoreStats {
             sessions,
             tombstones,
             pending: pending.sessions.len() + pending.tombstones.len() + pending.unburied.len(),
             evicted_total,
+            expired_total,
+            revoked_total,
             unsaved_total: pending.unsaved_total,
             flush_failures_total: pending.failures_total,
         }

@@ -60,6 +60,10 @@ pub struct StoreStats {
     pub pending: usize,
     /// Sessions that had to go before their time, because the store or their user was full.
     pub evicted_total: u64,
+    /// Sessions whose time was over.
+    pub expired_total: u64,
+    /// Sessions that somebody ended.
+    pub revoked_total: u64,
     /// Changes that were never put on disk, because too many were waiting.
     pub unsaved_total: u64,
     /// Writes to disk that failed.

@@ -85,7 +85,7 @@ async fn a_name_that_is_not_in_the_certificate_gets_no_request() {
         let error = uds.version(&node).await.unwrap_err();
 
         assert!(
-            matches!(error.reason, UdsFailure::Dial(DialError::Tls(_))),
+            matches!(error.reason, UdsFailure::Dial(DialError::Certificate(_))),
             "{error}"
         );
         assert!(error.is_node_failure());
@@ -185,7 +185,7 @@ async fn after_a_change_of_trust_anchors_no_older_connection_is_used() {
 
     let refused = uds.version(&node).await.unwrap_err();
     assert!(
-        matches!(refused.reason, UdsFailure::Dial(DialError::Tls(_))),
+        matches!(refused.reason, UdsFailure::Dial(DialError::Certificate(_))),
         "{refused}"
     );
 }

@@ -24,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::dial::{self, DialError, InsideTls};
 use crate::discovery::Discovery;
 use crate::discovery::dns::{Dns, DnsError};
+use crate::metrics::{DialOutcome, Metrics};
 
 /// How inner servers are reached.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +83,7 @@ impl UpstreamError {
         match self {
             Self::Busy => "raise [inside] connections_per_node_max, or look why the server is slow",
             Self::Full => "look at the allow list: a prefix on a wildcard of servers is too wide",
-            Self::Dial(DialError::Tls(_) | DialError::Name) => {
+            Self::Dial(DialError::Certificate(_) | DialError::Tls(_) | DialError::Name) => {
                 "give the server a certificate with this name that [inside] trust_anchors signed"
             }
             Self::Dial(_) => "look whether the server runs and the firewall lets edge-c reach it",
@@ -100,6 +101,7 @@ pub struct Upstreams {
     dns: Arc<Dns>,
     discovery: Arc<Discovery>,
     origins: Mutex<HashMap<Origin, Arc<Upstream>>>,
+    metrics: Option<Metrics>,
 }
 
 /// One origin.
@@ -128,7 +130,15 @@ impl Upstreams {
             dns,
             discovery,
             origins: Mutex::default(),
+            metrics: None,
         }
+    }
+
+    /// Counts dials from now on.
+    #[must_use]
+    pub fn counting(mut self, metrics: Metrics) -> Self {
+        self.metrics = Some(metrics);
+        self
     }
 
     /// Uses no connection again that is open now: it was verified by trust anchors that may have changed.
@@ -240,6 +250,9 @@ impl Upstreams {
             host: origin.host.clone(),
             port: origin.port.get(),
         };
+        if let Some(metrics) = &self.metrics {
+            metrics.dialled(self.discovery.kind_of(&node), outcome(&dialled));
+        }
         self.discovery.report(
             &node,
             dialled.as_ref().map(|_| ()).map_err(ToString::to_string),
@@ -289,6 +302,18 @@ impl Upstreams {
         });
         origins.insert(origin.clone(), Arc::clone(&upstream));
         Ok(upstream)
+    }
+}
+
+const fn outcome<T>(dialled: &Result<T, UpstreamError>) -> DialOutcome {
+    match dialled {
+        Ok(_) => DialOutcome::Ok,
+        Err(UpstreamError::Dial(error)) => DialOutcome::failed(error),
+        Err(UpstreamError::Resolve(_)) => DialOutcome::Resolve,
+        Err(UpstreamError::Timeout(_)) => DialOutcome::TimedOut,
+        Err(UpstreamError::Busy | UpstreamError::Full | UpstreamError::Http(_)) => {
+            DialOutcome::Refused
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use common::runtime::progress::Counters;
 use common::runtime::request_count::Counted;
 use common::runtime::workers::Workers;
 use common::runtime::{clock, listen};
-use common::telemetry::{HandshakeOutcome, Route};
+use common::telemetry::{Direction, HandshakeOutcome, Route};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, request};
 use http_body_util::BodyExt as _;
@@ -399,10 +399,11 @@ impl Connection {
         // A safe request without a body can be sent again when a link breaks under it (RFC 9110 section 9.2.2).
         let is_repeatable = head.method.is_safe() && http_body::Body::is_end_stream(&body);
         let mut spare = is_repeatable.then(|| head.clone());
+        let bytes = &self.https.metrics.requests.body_bytes;
         let body = if is_repeatable {
             Body::empty()
         } else {
-            Body::stream(body)
+            Body::stream(body).with_meter(bytes.of(Direction::Up))
         };
         let mut request = Request::from_parts(head, body);
         for _ in 0..=limits::LINK_RETRIES_MAX {
@@ -412,7 +413,9 @@ impl Connection {
                 .map_err(|_| link_down("no connection to the core is free"))?;
             match lease.send(request).await {
                 Ok(response) => {
-                    let mut response = response.map(|body| Body::stream(body).with_lease(lease));
+                    let down = bytes.of(Direction::Down);
+                    let stream = |body| Body::stream(body).with_lease(lease).with_meter(down);
+                    let mut response = response.map(stream);
                     if response.headers_mut().remove(preface::AUTH).is_some() {
                         self.count_failure("a wrong password");
                     }
