@@ -91,10 +91,6 @@ pub const HTTP2_SEND_BUFFER_BYTES: usize = 256 * 1024;
 pub const HTTP2_PENDING_RESETS_MAX: usize = 50;
 /// Streams reset by us for the client's errors over the life of a connection.
 pub const HTTP2_LOCAL_ERROR_RESETS_MAX: usize = 1024;
-/// A silent HTTP/2 client is pinged this often.
-pub const HTTP2_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// And given up if it does not answer within this time.
-pub const HTTP2_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Bytes of the control stream that wait to be written; the rest waits in its bounded queue.
 pub const CONTROL_WRITE_BUFFER_BYTES: usize = 64 * 1024;

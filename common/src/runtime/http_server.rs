@@ -211,7 +211,13 @@ impl Watchdog {
     fn tick(&mut self, counters: &Counters) -> Option<Ended> {
         let before = std::mem::replace(&mut self.seen, Seen::of(counters));
         let interval = self.interval();
-        let is_unchanged = self.seen == before;
+        let is_idle = !self.seen.is_busy && !before.is_busy;
+        let is_unchanged = if self.version == Version::Http2 && is_idle {
+            // Between requests a client's pings are no use of the connection.
+            self.seen.requests == before.requests
+        } else {
+            self.seen == before
+        };
         self.unchanged = if is_unchanged {
             self.unchanged.saturating_add(interval)
         } else {
@@ -262,9 +268,8 @@ fn http2_builder(version: Version) -> http2::Builder<TokioExecutor> {
         .initial_connection_window_size(limits::HTTP2_CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(limits::HTTP2_SEND_BUFFER_BYTES)
         .max_pending_accept_reset_streams(limits::HTTP2_PENDING_RESETS_MAX)
-        .max_local_error_reset_streams(limits::HTTP2_LOCAL_ERROR_RESETS_MAX)
-        .keep_alive_interval(limits::HTTP2_KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(limits::HTTP2_KEEPALIVE_TIMEOUT);
+        .max_local_error_reset_streams(limits::HTTP2_LOCAL_ERROR_RESETS_MAX);
+    // No pings: their answers would look like progress to the watchdog, which finds the silent by itself.
     builder
 }
 
@@ -350,5 +355,34 @@ mod tests {
 
         assert!(matches!(ended, Ended::Stalled), "{ended}");
         assert!(after >= TIMEOUTS.stall, "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http2_client_that_only_pings_is_idle() {
+        let (ours, theirs) = tokio::io::duplex(1024);
+        let (_sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Duration::from_secs(7))
+            .keep_alive_while_idle(true)
+            .handshake::<_, Body>(TokioIo::new(theirs))
+            .await
+            .unwrap();
+        drop(tokio::spawn(connection));
+        let start = crate::runtime::clock::now();
+        let handler = |_request| std::future::ready(Response::new(Body::empty()));
+
+        let serving = serve(
+            ours,
+            Version::Http2,
+            handler,
+            Arc::default(),
+            TIMEOUTS,
+            std::future::pending(),
+        );
+        let ended = tokio::time::timeout(TIMEOUTS.idle * 10, serving).await;
+
+        assert!(matches!(ended, Ok(Ended::Idle)), "{ended:?}");
+        let after = crate::runtime::clock::elapsed(start);
+        assert!(after < TIMEOUTS.idle * 2, "{after:?}");
     }
 }
