@@ -18,14 +18,14 @@ use common::net::{Domain, HostPort};
 use common::policy::allow_list::OAuth;
 use common::policy::rate_limit::Quota;
 use common::runtime::admin::{self, Admin, Condition, Readiness};
-use common::runtime::drain::{Drain, Signal};
+use common::runtime::drain::Drain;
 use common::runtime::exit::RunError;
 use common::runtime::expiry::Expiry;
 use common::runtime::reload::{self, FileWatch, Hangups, ReloadMetrics};
 use common::runtime::supervise::Supervisor;
 use common::runtime::telemetry::LogControl;
 use common::runtime::workers::Workers;
-use common::runtime::{clock, lifecycle, listen};
+use common::runtime::{clock, greeting, lifecycle, listen};
 use common::telemetry::{LinkPurpose, PoolState};
 use common::tls::config as tls;
 use http::HeaderValue;
@@ -170,7 +170,7 @@ impl App {
     }
 
     fn add_links(&mut self, config: &Config) -> Result<(), RunError> {
-        let instance = instance();
+        let instance = greeting::instance();
         let workers = Workers::start("edge-c", config.worker_threads).map_err(unusable)?;
         for edge in &config.edges {
             let policy = policy::for_edge(config, edge).map_err(unusable)?;
@@ -269,7 +269,7 @@ impl App {
                 app.know_nodes().await;
                 link.run(signal).await;
             };
-            drop(supervisor.spawn_vital("link", until_over(linking, drain.signal())));
+            drop(supervisor.spawn_vital("link", lifecycle::until_over(linking, drain.signal())));
         }
         for link in &self.links {
             drop(supervisor.spawn(
@@ -284,7 +284,7 @@ impl App {
                 .run(clock::unix_now, async move { signal.over().await })
                 .await;
         };
-        drop(supervisor.spawn_vital("sessions", until_over(keeping, drain.signal())));
+        drop(supervisor.spawn_vital("sessions", lifecycle::until_over(keeping, drain.signal())));
         let (discovery, uds) = (Arc::clone(&self.discovery), Arc::clone(&self.uds));
         drop(supervisor.spawn_vital("discovery", async move {
             match discovery.run(uds).await {}
@@ -463,16 +463,6 @@ fn streams(config: &Config, parts: Parts, metrics: Metrics) -> Result<Streams, R
         blocked: Blocked::default(),
         metrics,
     })
-}
-
-/// A task that returns because of the drain has done its work.
-async fn until_over(
-    work: impl Future<Output = ()>,
-    signal: Signal,
-) -> Result<(), std::convert::Infallible> {
-    work.await;
-    signal.over().await;
-    Ok(())
 }
 
 /// Keeps the set of edges whose link is up: clients are told of these.
@@ -719,19 +709,6 @@ fn link_tls(config: &Config) -> Result<rustls::ClientConfig, String> {
     tls::link_client(identity, anchors)
 }
 
-/// Tells this process from the one before it.
-fn instance() -> u64 {
-    let mut bytes = [0; 8];
-    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
-        return clock::unix_ms();
-    }
-    u64::from_be_bytes(bytes)
-}
-
 fn unusable(cause: impl std::fmt::Display) -> RunError {
-    RunError::Unavailable {
-        what: "can't start".to_owned(),
-        cause: cause.to_string(),
-        remedy: "run `edge-c check`".to_owned(),
-    }
+    RunError::unusable("edge-c", cause)
 }

@@ -267,7 +267,7 @@ impl LinkClient {
                 tracing::info!("the edge drains");
                 Vec::new()
             }
-            Event::Applied(Report::Ready) | Event::PeerLost | Event::Unknown => Vec::new(),
+            Event::PeerLost | Event::Unknown => Vec::new(),
         }
     }
 

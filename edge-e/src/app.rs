@@ -13,14 +13,14 @@ use common::config::{ConfigErrors, Loaded};
 use common::limits;
 use common::link::trouble::LastTrouble;
 use common::runtime::admin::{self, Admin, Condition, Readiness};
-use common::runtime::drain::{Drain, Signal};
+use common::runtime::drain::Drain;
 use common::runtime::exit::RunError;
 use common::runtime::expiry::Expiry;
 use common::runtime::reload::{self, FileWatch, Hangups, ReloadMetrics};
 use common::runtime::supervise::Supervisor;
 use common::runtime::telemetry::LogControl;
 use common::runtime::workers::Workers;
-use common::runtime::{clock, lifecycle, listen};
+use common::runtime::{clock, greeting, lifecycle, listen};
 use common::tls::config::{self as tls, Certificates};
 use prometheus_client::registry::Registry;
 use rustls::sign::CertifiedKey;
@@ -118,7 +118,7 @@ impl App {
         });
         let link = Arc::new(LinkServer {
             name: config.name.clone(),
-            instance: instance(),
+            instance: greeting::instance(),
             cores: Arc::clone(&cores),
             settings: ArcSwap::from_pointee(settings(&config.link).map_err(unusable)?),
             metrics: metrics.clone(),
@@ -183,11 +183,11 @@ impl App {
         let drain = supervisor.drain();
         for listener in bound.link {
             let serving = Arc::clone(&self.link).serve(listener, drain.signal());
-            drop(supervisor.spawn_vital("link", ends_with_drain(serving, drain.signal())));
+            drop(supervisor.spawn_vital("link", lifecycle::until_over(serving, drain.signal())));
         }
         for listener in bound.public {
             let serving = Arc::clone(&self.https).serve(listener, drain.signal());
-            drop(supervisor.spawn_vital("public", ends_with_drain(serving, drain.signal())));
+            drop(supervisor.spawn_vital("public", lifecycle::until_over(serving, drain.signal())));
         }
         let readiness = Readiness::default();
         let linked = readiness.condition("link", "look at edge-c and its log: it dials this edge");
@@ -240,16 +240,6 @@ impl App {
             .collect();
         json!({ "name": name, "connections": self.admission.open(), "cores": cores, "jailed": jailed })
     }
-}
-
-/// A listener that returns because of the drain has done its work; one that returns before has not.
-async fn ends_with_drain(
-    serving: impl Future<Output = ()>,
-    signal: Signal,
-) -> Result<(), std::convert::Infallible> {
-    serving.await;
-    signal.over().await;
-    Ok(())
 }
 
 /// Now and then: forgets what has expired, and notes whether there is anybody to ask.
@@ -338,19 +328,6 @@ fn settings(link: &Link) -> Result<Settings, String> {
     })
 }
 
-/// Tells this process from the one before it.
-fn instance() -> u64 {
-    let mut bytes = [0; 8];
-    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
-        return clock::unix_ms();
-    }
-    u64::from_be_bytes(bytes)
-}
-
 fn unusable(cause: impl std::fmt::Display) -> RunError {
-    RunError::Unavailable {
-        what: "can't start".to_owned(),
-        cause: cause.to_string(),
-        remedy: "run `edge-e check`".to_owned(),
-    }
+    RunError::unusable("edge-e", cause)
 }

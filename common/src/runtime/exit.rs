@@ -59,6 +59,15 @@ impl RunError {
         }
     }
 
+    /// Something that a valid configuration should have given; `product` is the program that can say more.
+    pub fn unusable(product: &str, cause: impl fmt::Display) -> Self {
+        Self::Unavailable {
+            what: "can't start".to_owned(),
+            cause: cause.to_string(),
+            remedy: format!("run `{product} check`"),
+        }
+    }
+
     /// The exit code for it.
     #[must_use]
     pub const fn exit(&self) -> Exit {

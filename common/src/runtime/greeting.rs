@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::limits;
 use crate::link::greeting::{self, GreetingError};
+use crate::runtime::clock;
 
 /// Why the greeting did not come about.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,16 @@ pub enum Error {
     /// The peer took too long.
     #[error("the peer did not greet within {} s", limits::LINK_GREETING_TIMEOUT.as_secs())]
     Timeout,
+}
+
+/// The number that tells this process from the one before it, for the greeting.
+#[must_use]
+pub fn instance() -> u64 {
+    let mut bytes = [0; 8];
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        return clock::unix_ms();
+    }
+    u64::from_be_bytes(bytes)
 }
 
 /// Sends a greeting.

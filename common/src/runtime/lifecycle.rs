@@ -1,10 +1,11 @@
 //! From serving to the end of the process, in the order that cuts nothing it need not cut.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::time::Duration;
 
 use super::clock;
-use super::drain::{Cause, Outcome};
+use super::drain::{Cause, Outcome, Signal};
 use super::supervise::{Supervisor, VitalEnd};
 
 /// Serves until `shutdown` resolves, somebody asks for a drain or a vital task ends; then calls `tell_peers`, waits up
@@ -40,6 +41,16 @@ where
         Some(end) => Err(end),
         None => Ok(outcome),
     }
+}
+
+/// Makes a vital task of work that a drain ends: it returns when the drain is over, and not with the work.
+///
+/// # Errors
+/// None.
+pub async fn until_over(work: impl Future<Output = ()>, signal: Signal) -> Result<(), Infallible> {
+    work.await;
+    signal.over().await;
+    Ok(())
 }
 
 #[cfg(test)]

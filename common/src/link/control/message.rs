@@ -36,8 +36,6 @@ pub enum Command {
 pub enum Report {
     /// edge-e is shutting down: it takes no new clients.
     Draining,
-    /// edge-e has everything that a core says at the start, and sends it requests from now on.
-    Ready,
 }
 
 /// A filter key on its way to edge-e. It checks cookies; it can't make sessions, because edge-c looks each up.
