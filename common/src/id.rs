@@ -59,6 +59,16 @@ impl fmt::Display for CoreId {
     }
 }
 
+/// The number of an edge-e among all that an edge-c is linked to, as its configuration lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EdgeIndex(pub u16);
+
+impl fmt::Display for EdgeIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@
 //! | [`policy`] | allow list, domains, rate limits: pure decisions |
 //! | [`tls`] | TLS configurations and the names in certificates |
 //! | [`mra`] | what only this product speaks: edge paths, edge verbs, the `X-Auth` cookie |
+//! | [`sip`] | SIP messages, transactions and the proxy core |
 //! | [`link`] | control commands, the greeting and the preface on the link between the edges |
 //! | [`session`] | who is signed in; owns no socket |
 //! | [`telemetry`] | names and labels of metrics and log fields |
@@ -31,6 +32,7 @@ pub mod redact;
 #[cfg(feature = "io")]
 pub mod runtime;
 pub mod session;
+pub mod sip;
 pub mod telemetry;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;

@@ -495,3 +495,8 @@ pub const OPEN_FILES_RESERVE: u64 = 1_024;
 pub const REFUSED_BODY_BYTES_MAX: usize = 64 * 1024;
 /// And for this long.
 pub const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(1);
+
+// --- sip proxy ---
+
+/// Nodes of one registrar: a cluster of the largest kind has 21 servers.
+pub const SIP_NODES_MAX: usize = 32;
