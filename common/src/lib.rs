@@ -12,6 +12,7 @@
 //! | [`tls`] | TLS configurations and the names in certificates |
 //! | [`mra`] | what only this product speaks: edge paths, edge verbs, the `X-Auth` cookie |
 //! | [`sip`] | SIP messages, transactions and the proxy core |
+//! | [`media`] | RTP and SRTP, public ports, what crosses the media trunk |
 //! | [`link`] | control commands, the greeting and the preface on the link between the edges |
 //! | [`session`] | who is signed in; owns no socket |
 //! | [`telemetry`] | names and labels of metrics and log fields |
@@ -25,6 +26,7 @@ pub mod http;
 pub mod id;
 pub mod limits;
 pub mod link;
+pub mod media;
 pub mod mra;
 pub mod net;
 pub mod policy;

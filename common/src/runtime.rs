@@ -21,4 +21,5 @@ pub mod request_count;
 pub mod supervise;
 pub mod telemetry;
 pub mod terminal;
+pub mod trunk;
 pub mod workers;

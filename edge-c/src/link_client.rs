@@ -267,7 +267,7 @@ impl LinkClient {
                 tracing::info!("the edge drains");
                 Vec::new()
             }
-            Event::PeerLost | Event::Unknown => Vec::new(),
+            Event::Applied(Report::Media(_)) | Event::PeerLost | Event::Unknown => Vec::new(),
         }
     }
 

@@ -12,7 +12,9 @@ use bytes::Bytes;
 use common::id::CoreId;
 use common::limits;
 use common::link::control::Control;
-use common::link::control::message::{Command, Policy, Report, read_filter_keys};
+use common::link::control::message::{
+    Command, MediaCommand, MediaRefusal, MediaReport, Policy, Report, read_filter_keys,
+};
 use common::link::pick::{self, Candidate};
 use common::mra::access::Realm;
 use common::mra::cookie::{Checked, Filter, Refused};
@@ -132,6 +134,7 @@ impl Cores {
                     return false;
                 }
             },
+            Command::Media(command) => return core.refuse_media(&command),
             Command::Policy(policy) => {
                 *lock(&core.policy) = Some(policy);
                 core.is_draining.store(false, Ordering::Relaxed);
@@ -401,6 +404,18 @@ impl Core {
         self.pool
             .lease(limits::LINK_LEASE_TIMEOUT, limits::LINK_WAITING_MAX)
             .await
+    }
+
+    /// Answers a command about media on an edge that has none; `false` if it makes no sense there.
+    fn refuse_media(&self, command: &MediaCommand) -> bool {
+        let MediaCommand::Allocate { alloc, .. } = command else {
+            return false;
+        };
+        let refused = MediaReport::Refused {
+            alloc: *alloc,
+            reason: MediaRefusal::NotConfigured,
+        };
+        self.reports.try_send(Report::Media(refused)).is_ok()
     }
 
     /// Whether its control stream stands.

@@ -22,6 +22,7 @@ use crate::link::greeting::Resume;
 use crate::time::Wakeup;
 use crate::wire::{Reader, Writer};
 
+pub mod media;
 pub mod message;
 
 /// The two clocks a control stream is handed: one for deadlines, one to compare with the peer's.

@@ -14,7 +14,7 @@ pub use crate::mra::cookie::fuzz_cookie as cookie;
 pub use crate::mra::edge_config::fuzz_round_trip as edge_config;
 pub use crate::mra::edge_path::fuzz as edge_path;
 
-use crate::link::control::fuzz::{frames, steps};
+use crate::link::control::fuzz::{frames, messages, steps};
 
 /// A fuzz target: raw bytes in, a panic if a promise is broken.
 pub type Target = fn(&[u8]);
@@ -29,9 +29,11 @@ pub const TARGETS: [(&str, Target); 6] = [
     ("http_target", http_target),
 ];
 
-/// Control frames as raw bytes, or as steps of two sides that lose connections: the lowest bit of the first byte says which.
+/// A control message if it begins like one; else control frames as raw bytes, or as steps of two sides that lose
+/// connections: the lowest bit of the first byte says which.
 pub fn control(bytes: &[u8]) {
     match bytes.split_first() {
+        Some((b'{', _)) => messages(bytes),
         Some((first, rest)) if first % 2 == 1 => steps(rest),
         Some((_, rest)) => frames(rest),
         None => {}

@@ -1,4 +1,4 @@
-//! What the `control` fuzz target drives: two sides, chunks of any size, lost connections.
+//! What the `control` fuzz target drives: two sides, chunks of any size, lost connections, messages of any form.
 
 #![expect(
     clippy::arithmetic_side_effects,
@@ -7,9 +7,31 @@
     reason = "a fuzz target reports by panicking"
 )]
 
+use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::message::{Command, Report};
 use super::{Control, Event, Now};
+
+/// Reads a message of either direction; what was understood must read back the same from what is written.
+pub fn messages(bytes: &[u8]) {
+    round_trip::<Command>(bytes);
+    round_trip::<Report>(bytes);
+}
+
+fn round_trip<M: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) {
+    let Ok(message) = serde_json::from_slice::<M>(bytes) else {
+        return;
+    };
+    let written = serde_json::to_vec(&message).unwrap_or_default();
+    match serde_json::from_slice::<M>(&written) {
+        Ok(again) if again == message => {}
+        other => panic!("{message:?} reads back as {other:?}"),
+    }
+}
 
 /// Feeds raw bytes in the chunks that their first byte names; nothing may panic or grow.
 pub fn frames(bytes: &[u8]) {
@@ -144,7 +166,7 @@ impl World {
     }
 }
 
-fn must<E: std::fmt::Debug>(result: Result<(), E>) {
+fn must<E: Debug>(result: Result<(), E>) {
     if let Err(error) = result {
         panic!("two sides that keep the protocol disagree: {error:?}");
     }

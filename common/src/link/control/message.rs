@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::id::CoreId;
+pub use crate::link::control::media::{MediaCommand, MediaRefusal, MediaReport};
 use crate::mra::cookie::{FilterKey, FilterKeys, Tombstone};
 use crate::net::Domain;
 use crate::redact::Secret;
@@ -21,6 +22,8 @@ pub enum Command {
         /// Newest first, two at most.
         keys: Vec<FilterKeyMessage>,
     },
+    /// About the media of calls.
+    Media(MediaCommand),
     /// What edge-e needs to answer for the core's domains. Replaces what was said before.
     Policy(Policy),
     /// Sessions that are over before their time.
@@ -36,6 +39,8 @@ pub enum Command {
 pub enum Report {
     /// edge-e is shutting down: it takes no new clients.
     Draining,
+    /// About the media of calls.
+    Media(MediaReport),
 }
 
 /// A filter key on its way to edge-e. It checks cookies; it can't make sessions, because edge-c looks each up.
@@ -97,16 +102,19 @@ pub fn read_filter_keys(core: CoreId, keys: &[FilterKeyMessage]) -> Option<Filte
     })
 }
 
-mod secret_text {
+pub(super) mod secret_text {
     use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
 
     use crate::redact::Secret;
 
-    pub(super) fn serialize<S: Serializer>(key: &Secret<String>, to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::link::control) fn serialize<S: Serializer>(
+        key: &Secret<String>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         key.reveal().serialize(to)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(in crate::link::control) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Secret<String>, D::Error> {
         String::deserialize(from).map(Secret::new)

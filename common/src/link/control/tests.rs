@@ -205,6 +205,33 @@ fn a_filter_key_never_shows_in_debug_output() {
     );
 }
 
+#[test]
+fn media_messages_read_back_and_a_later_reason_is_still_a_refusal() {
+    use message::{Command, MediaCommand, MediaRefusal, MediaReport, Report};
+
+    let latch = Command::Media(MediaCommand::Latch {
+        alloc: crate::id::AllocId(7),
+        component: crate::media::class::Component::Rtcp,
+        slot: crate::media::class::Slot(2),
+        generation: crate::media::class::Generation(9),
+    });
+    let text = serde_json::to_string(&latch).unwrap();
+    let later = r#"{"report":"media","media":"refused","alloc":1,"reason":"tired"}"#;
+
+    assert_eq!(
+        text,
+        r#"{"command":"media","media":"latch","alloc":7,"component":"rtcp","slot":2,"generation":9}"#
+    );
+    assert_eq!(serde_json::from_str::<Command>(&text).unwrap(), latch);
+    assert_eq!(
+        serde_json::from_str::<Report>(later).unwrap(),
+        Report::Media(MediaReport::Refused {
+            alloc: crate::id::AllocId(1),
+            reason: MediaRefusal::NotConfigured,
+        })
+    );
+}
+
 proptest! {
     #[test]
     fn each_message_is_applied_once_whatever_happens(steps: Vec<u8>) {
