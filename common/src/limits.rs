@@ -500,3 +500,7 @@ pub const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Nodes of one registrar: a cluster of the largest kind has 21 servers.
 pub const SIP_NODES_MAX: usize = 32;
+// --- link streams ---
+
+/// Longest message in a frame of a stream on the link: a SIP message of 64 KiB with everything that edge-c adds to it.
+pub const FLOW_MESSAGE_BYTES_MAX: usize = 96 * 1024;

@@ -73,7 +73,11 @@ pub fn value(value: &impl ToString) -> HeaderValue {
     HeaderValue::try_from(value.to_string()).unwrap_or(HeaderValue::from_static("?"))
 }
 
-fn take_one<T: std::str::FromStr>(fields: &mut HeaderMap, name: &HeaderName) -> Option<T> {
+/// Takes the only field of a name out; nothing if it is missing, doubled or unreadable.
+pub(super) fn take_one<T: std::str::FromStr>(
+    fields: &mut HeaderMap,
+    name: &HeaderName,
+) -> Option<T> {
     if fields.get_all(name).iter().nth(1).is_some() {
         fields.remove(name);
         return None;

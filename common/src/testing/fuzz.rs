@@ -10,6 +10,7 @@ mod http_target;
 pub use allow_list::allow_list;
 pub use http_target::http_target;
 
+pub use crate::link::flow::fuzz as flow;
 pub use crate::mra::cookie::fuzz_cookie as cookie;
 pub use crate::mra::edge_config::fuzz_round_trip as edge_config;
 pub use crate::mra::edge_path::fuzz as edge_path;
@@ -20,12 +21,13 @@ use crate::link::control::fuzz::{frames, messages, steps};
 pub type Target = fn(&[u8]);
 
 /// Every target that needs nothing but this crate, by the name of its file and its corpus.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("allow_list", allow_list),
     ("control", control),
     ("cookie", cookie),
     ("edge_config", edge_config),
     ("edge_path", edge_path),
+    ("flow", flow),
     ("http_target", http_target),
 ];
 
