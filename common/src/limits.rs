@@ -504,3 +504,32 @@ pub const SIP_NODES_MAX: usize = 32;
 
 /// Longest message in a frame of a stream on the link: a SIP message of 64 KiB with everything that edge-c adds to it.
 pub const FLOW_MESSAGE_BYTES_MAX: usize = 96 * 1024;
+/// Streams that edge-e opens on one connection: `h2` queues more without a bound, so they are counted and refused.
+pub const LINK_STREAMS_PER_CONNECTION_MAX: usize = 16_384;
+/// Streams that edge-c takes on one connection: more than edge-e opens, because edge-e forgets one that it has reset
+/// before edge-c hears of it.
+pub const LINK_STREAMS_TAKEN_MAX: u32 = 2 * 16_384;
+const _: () = assert!(LINK_STREAMS_PER_CONNECTION_MAX as u64 * 2 <= LINK_STREAMS_TAKEN_MAX as u64);
+/// What one stream may send unasked, and all that a client who doesn't read makes edge-e hold: a few SIP messages.
+pub const FLOW_WINDOW_BYTES: u32 = 16 * 1024;
+/// Window of a connection with streams: every stream may be stopped and the others still move. 256 MiB, and that at
+/// worst, since edge-c closes a client that does not read.
+pub const FLOW_CONNECTION_WINDOW_BYTES: u32 = 16_384 * FLOW_WINDOW_BYTES + 64 * 1024;
+const _: () = assert!(
+    FLOW_CONNECTION_WINDOW_BYTES as u64
+        > LINK_STREAMS_PER_CONNECTION_MAX as u64 * FLOW_WINDOW_BYTES as u64
+        && FLOW_CONNECTION_WINDOW_BYTES < (1 << 31)
+);
+/// What `h2` holds of one stream before it goes out.
+pub const FLOW_SEND_BUFFER_BYTES: usize = 32 * 1024;
+/// Header fields of a stream: addresses, names of 253 octets, and 32 octets for each that HTTP/2 counts.
+pub const STREAM_PREFACE_BYTES_MAX: u32 = 4 * 1024;
+/// Streams that were reset and are remembered, so that late frames are not taken for a broken peer, which would end the
+/// connection with every stream on it: all that can be open.
+pub const LINK_STREAM_RESETS_KEPT: usize = LINK_STREAMS_PER_CONNECTION_MAX;
+/// Streams in the life of one connection: HTTP/2 ends at 2^30, so another is dialled long before.
+pub const LINK_STREAM_IDS_MAX: u32 = 1 << 28;
+/// How long edge-c may take to answer for a new stream: it only looks at the preface.
+pub const LINK_STREAM_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections for streams that edge-c keeps to one edge-e: one is a processor's work and dies as one.
+pub const LINK_STREAM_CONNECTIONS: usize = 2;

@@ -13,6 +13,7 @@ pub mod greeting;
 pub mod http_pool;
 pub mod http_server;
 pub mod lifecycle;
+pub mod link_streams;
 pub mod listen;
 pub mod pongs;
 pub mod progress;

@@ -262,6 +262,9 @@ mod kind {
 }
 
 /// Any octets in any pieces give the same frames as in one piece, and what was read encodes to what was there.
+///
+/// # Panics
+/// If not.
 #[cfg(any(test, feature = "test-util"))]
 pub fn fuzz(bytes: &[u8]) {
     let Some((&piece, bytes)) = bytes.split_first() else {

@@ -171,11 +171,8 @@ impl FromStr for ClientTransport {
     type Err = UnknownValue;
 
     fn from_str(text: &str) -> Result<Self, UnknownValue> {
-        let known = [Self::Tls, Self::Wss].into_iter();
-        known
-            .clone()
-            .find(|one| one.as_str() == text)
-            .ok_or(UnknownValue)
+        let mut known = [Self::Tls, Self::Wss].into_iter();
+        known.find(|one| one.as_str() == text).ok_or(UnknownValue)
     }
 }
 
