@@ -8,11 +8,12 @@
 //! | [`time`], [`redact`], [`net`], [`id`] | small types that cannot be confused |
 //! | [`wire`] | bounds-checked reading and writing of binary fields |
 //! | [`http`] | the request target in its one normalised form |
+//! | [`sdp`] | session descriptions: reading, byte-exact editing, SRTP keys in them |
 //! | [`policy`] | allow list, domains, rate limits: pure decisions |
 //! | [`tls`] | TLS configurations and the names in certificates |
 //! | [`mra`] | what only this product speaks: edge paths, edge verbs, the `X-Auth` cookie |
 //! | [`sip`] | SIP messages, transactions and the proxy core |
-//! | [`media`] | RTP and SRTP, public ports, what crosses the media trunk |
+//! | [`media`] | offer and answer over ports of the pair, RTP and SRTP, what crosses the media trunk |
 //! | [`link`] | control commands, the greeting and the preface on the link between the edges |
 //! | [`session`] | who is signed in; owns no socket |
 //! | [`telemetry`] | names and labels of metrics and log fields |
@@ -33,6 +34,7 @@ pub mod policy;
 pub mod redact;
 #[cfg(feature = "io")]
 pub mod runtime;
+pub mod sdp;
 pub mod session;
 pub mod sip;
 pub mod telemetry;

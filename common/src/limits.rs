@@ -533,3 +533,20 @@ pub const LINK_STREAM_IDS_MAX: u32 = 1 << 28;
 pub const LINK_STREAM_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections for streams that edge-c keeps to one edge-e: one is a processor's work and dies as one.
 pub const LINK_STREAM_CONNECTIONS: usize = 2;
+// --- sdp ---
+
+/// Public ports that one edge-e holds ready for audio, and as many for video: what arrives in the round trips that it
+/// takes to make new ones, in a burst of calls. Rarer kinds of media have a half to an eighth of it.
+pub const MEDIA_SPARE_PORTS: usize = 32;
+/// Inside ports of one address family that are held ready: five m-lines for each of a burst of calls.
+pub const MEDIA_SPARE_INNER_PORTS: usize = 96;
+/// Longest session description: five m-lines with all their codecs take 6 KiB.
+pub const SDP_BYTES_MAX: usize = 32 * 1024;
+/// Most m-lines of one session description: Jabber sends five.
+pub const SDP_MEDIA_MAX: usize = 16;
+/// Most call legs anchored at a time: twice what one core relays, so that calls that still ring count too.
+pub const ANCHORED_LEGS_MAX: usize = 8_192;
+/// Most called parties of one leg that answer before one has won; later ones get no media.
+pub const ANCHORED_FORKS_MAX: usize = 4;
+/// What a caller is told to wait when no media port is ready: they are made within a second.
+pub const MEDIA_PORTS_RETRY_AFTER: Duration = Duration::from_secs(2);

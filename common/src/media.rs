@@ -1,4 +1,11 @@
-//! Media of calls, without I/O: which packet goes where, and what it is. Sockets and threads are the shells' business.
+//! Media of calls, without I/O: what is agreed on, which packet goes where, and what it is. Sockets and threads are the
+//! shells' business.
+//!
+//! [`anchor`] rewrites session descriptions so that every stream passes the pair, over ports that [`supply`] holds ready,
+//! and says by [`plan`] what the engine shall do.
 
+pub mod anchor;
 pub mod class;
+pub mod plan;
+pub mod supply;
 pub mod trunk_frame;
