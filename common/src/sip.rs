@@ -4,3 +4,4 @@ pub mod digest;
 pub mod flow_token;
 pub mod identity;
 pub mod proxy;
+pub mod transaction;

@@ -1,5 +1,6 @@
 //! The door through which message bodies leave the proxy core to be rewritten. Knows no SDP.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +20,10 @@ pub struct CallKey(pub u64);
 /// Called for every INVITE, ACK to a 2xx, PRACK and UPDATE and for every response to them from 101 on, also without a
 /// body, in the order in which they pass. A 2xx to an INVITE, and the ACK to it, may pass more than once
 /// (retransmissions): the same message must get the same verdict and change nothing.
+///
+/// An initial INVITE that was challenged (401, 407) or told to lengthen its session timer (422) comes again for the same
+/// leg, with a higher CSeq: its offer takes the place of the one before. [`Self::ended`] is called once for each leg, after
+/// everything else; a failed re-INVITE ends nothing.
 pub trait BodyAnchor {
     /// A request is about to be forwarded.
     fn request(&mut self, context: &BodyContext<'_>, body: &Bytes) -> BodyVerdict;
@@ -51,8 +56,10 @@ pub struct BodyContext<'a> {
     pub is_initial: bool,
     /// Status code, for a response.
     pub code: Option<u16>,
-    /// The To tag, which tells forks apart; `None` in an initial INVITE.
-    pub to_tag: Option<&'a [u8]>,
+    /// The tag of the called party, which tells forks apart; `None` in an initial INVITE.
+    pub fork: Option<&'a [u8]>,
+    /// The address of the element inside that the message goes to or comes from.
+    pub inner: IpAddr,
     /// Whether a provisional response is a reliable one (RFC 3262), so that its SDP is an answer or an offer.
     pub is_reliable: bool,
     /// `Content-Type` as it stands in the message.
@@ -90,6 +97,8 @@ pub enum BodyVerdict {
     Pass,
     /// It is replaced; the content type stays.
     Replace(Bytes),
+    /// It is taken off the message.
+    Strip,
     /// The request is answered with this code. An ACK or a response passes without its body instead, so that the
     /// other side ends the call.
     Refuse {
@@ -115,8 +124,6 @@ pub enum CallEnd {
     Expired,
     /// The client's flow closed before a dialog began.
     FlowClosed,
-    /// The table of calls was full and this was the one without a message for the longest time.
-    Displaced,
 }
 
 /// Lets every body pass: signalling without media.
