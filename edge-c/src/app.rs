@@ -363,6 +363,10 @@ impl App {
                 .connections
                 .of_both(edge, LinkPurpose::Control)
                 .set(i64::from(*link.is_up().borrow()));
+            link_metrics
+                .connections
+                .of_both(edge, LinkPurpose::Streams)
+                .set(signed_number(link.stream_connections()));
             busy = busy.saturating_add(requests);
             open = open.saturating_add(connections);
         }

@@ -31,8 +31,12 @@ use crate::metrics::Metrics;
 use crate::sessions::Sessions;
 use crate::stream::Streams;
 use dial::NotDialled;
+use streams::Lines;
 
 mod dial;
+mod streams;
+
+pub use streams::{StreamService, TakeStream};
 
 /// The product's version, as both edges state it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -72,6 +76,8 @@ pub struct LinkClient {
     is_up: watch::Sender<bool>,
     trouble: LastTrouble,
     https: Arc<Https>,
+    stream_service: Option<StreamService>,
+    lines: Arc<Lines>,
 }
 
 /// The HTTPS connections of the link.
@@ -129,7 +135,16 @@ impl LinkClient {
             is_up: watch::Sender::new(false),
             trouble: LastTrouble::default(),
             https: Arc::default(),
+            stream_service: None,
+            lines: Arc::default(),
         }
+    }
+
+    /// Keeps connections for client connections too, which `service` gets.
+    #[must_use]
+    pub fn with_streams(mut self, service: StreamService) -> Self {
+        self.stream_service = Some(service);
+        self
     }
 
     /// Whether the control stream stands, now and whenever that changes.
@@ -157,6 +172,12 @@ impl LinkClient {
             self.https.open.load(Ordering::Relaxed),
             self.https.requests.in_flight(),
         )
+    }
+
+    /// Connections open for streams.
+    #[must_use]
+    pub fn stream_connections(&self) -> usize {
+        self.lines.open()
     }
 
     /// Dials, and dials again, until the drain is over.
@@ -233,12 +254,14 @@ impl LinkClient {
             ended = driving => ended,
             () = feed.run(drain) => control::Ended::Shutdown,
             () = self.keep_https(drain) => control::Ended::Shutdown,
+            () = self.keep_streams(drain) => control::Ended::Shutdown,
         };
         machine.handle_eof();
         if ended.is_silence() {
             // Nobody would tell them, and the ones that are kept ready would not be missed.
             let losses = &self.https.losses;
             losses.send_modify(|losses| *losses = losses.wrapping_add(1));
+            self.lines.give_up();
         }
         Ok(ended)
     }
@@ -309,7 +332,7 @@ impl LinkClient {
         let https = &self.https;
         let wanted = match self.config.https {
             Purpose::HttpsShared => self.config.shared_connections,
-            Purpose::HttpsPool | Purpose::Control => {
+            Purpose::HttpsPool | Purpose::Control | Purpose::Streams => {
                 let busy = https.requests.in_flight();
                 let spare = limits::LINK_POOL_SPARE.max(busy / 4);
                 busy.saturating_add(spare).min(limits::LINK_POOL_MAX)
@@ -365,7 +388,7 @@ impl LinkClient {
     async fn serve_https(&self, stream: Stream, mut losses: watch::Receiver<u64>, drain: &Signal) {
         let version = match self.config.https {
             Purpose::HttpsShared => Version::LinkHttp2,
-            Purpose::HttpsPool | Purpose::Control => Version::Http1,
+            Purpose::HttpsPool | Purpose::Control | Purpose::Streams => Version::Http1,
         };
         let edge = Arc::new(self.config.edge.clone());
         // The drain waits until the connection ends: that is when the last body on it is sent.

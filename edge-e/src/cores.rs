@@ -21,6 +21,7 @@ use common::mra::cookie::{Checked, Filter, Refused};
 use common::net::Domain;
 use common::runtime::clock;
 use common::runtime::http_pool::{Exhausted, Lease, Pool};
+use common::runtime::link_streams::Opener;
 use common::telemetry::PoolState;
 use common::time::UnixTime;
 use http::HeaderMap;
@@ -56,6 +57,7 @@ pub struct Core {
     id: CoreId,
     name: Domain,
     pool: Arc<Pool>,
+    streams: Opener,
     connections: AtomicUsize,
     control: tokio::sync::Mutex<ControlSide>,
     superseded: Notify,
@@ -197,6 +199,19 @@ impl Cores {
         table.cores.get(&id).cloned().ok_or(NoRoute::LinkDown)
     }
 
+    /// The core that a new stream of a client goes to: one that serves `domain` if any does, else any; of these the one
+    /// with the fewest streams. None that drains or has no connection for streams.
+    ///
+    /// # Errors
+    /// [`NoRoute::LinkDown`] if there is none.
+    pub fn streams(&self, domain: Option<&Domain>) -> Result<Arc<Core>, NoRoute> {
+        let table = self.table.load();
+        let serving = domain.and_then(|domain| table.domains.get(domain));
+        let serving = serving.map(|entry| least_streams(entry.cores.iter()));
+        let chosen = serving.unwrap_or_else(|| least_streams(table.cores.values()));
+        chosen.map(Arc::clone).ok_or(NoRoute::LinkDown)
+    }
+
     /// What `get_edge_sso` answers for `domain`.
     ///
     /// # Errors
@@ -281,6 +296,11 @@ impl Cores {
     }
 }
 
+fn least_streams<'a>(cores: impl Iterator<Item = &'a Arc<Core>>) -> Option<&'a Arc<Core>> {
+    let able = cores.filter(|core| core.is_available() && core.streams.connections() > 0);
+    able.min_by_key(|core| core.streams.streams())
+}
+
 impl DomainEntry {
     /// Whether the sessions of a core are better given up: it does not come back, and there is another one.
     fn is_lost(&self, issuer: CoreId, now: Instant) -> bool {
@@ -328,6 +348,7 @@ impl Core {
             id,
             name,
             pool: Pool::new(),
+            streams: Opener::new(),
             connections: AtomicUsize::new(0),
             control: tokio::sync::Mutex::new(control),
             superseded: Notify::new(),
@@ -355,6 +376,11 @@ impl Core {
         &self.pool
     }
 
+    /// The connections it dialled for client connections.
+    pub const fn streams(&self) -> &Opener {
+        &self.streams
+    }
+
     /// Link connections of any purpose.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
@@ -377,9 +403,10 @@ impl Core {
         self.superseded.notified().await;
     }
 
-    /// Gives up every HTTPS connection, with the requests on it: the other end is gone without a word.
+    /// Gives up every connection, with the requests and streams on it: the other end is gone without a word.
     pub fn give_up_connections(&self) {
         self.pool.clear();
+        self.streams.clear();
         self.losses
             .send_modify(|losses| *losses = losses.wrapping_add(1));
     }

@@ -160,6 +160,7 @@ impl LinkServer {
         let purpose = match hello.purpose {
             Purpose::Control => LinkPurpose::Control,
             Purpose::HttpsPool | Purpose::HttpsShared => LinkPurpose::Https,
+            Purpose::Streams => LinkPurpose::Streams,
         };
         let _counted = core.count_connection();
         let name = core.name().as_str();
@@ -260,6 +261,15 @@ impl LinkServer {
                     }
                     Err(error) => tell_ended(error),
                 }
+                Ok(())
+            }
+            Purpose::Streams => {
+                greeting::send(&mut stream, &self.answer(None)).await?;
+                let ended = tokio::select! {
+                    ended = core.streams().drive(stream) => ended.to_string(),
+                    _ = losses.changed() => "the core fell silent".to_owned(),
+                };
+                tracing::debug!(side = "link", core = %core.name(), reason = ended, "stream connection ended");
                 Ok(())
             }
         }

@@ -40,6 +40,8 @@ pub enum Purpose {
     HttpsPool,
     /// HTTPS requests, many at a time: HTTP/2, edge-e is the client.
     HttpsShared,
+    /// Client connections, a stream each ([`crate::link::stream_preface`]): HTTP/2, edge-e is the client.
+    Streams,
 }
 
 impl Purpose {
@@ -50,6 +52,7 @@ impl Purpose {
             Self::Control => "control",
             Self::HttpsPool => "https-pool",
             Self::HttpsShared => "https-shared",
+            Self::Streams => "streams",
         }
     }
 }

@@ -176,6 +176,8 @@ crate::label! {
         Control = "control",
         /// HTTPS requests.
         Https = "https",
+        /// Client connections.
+        Streams = "streams",
     }
 }
 

@@ -73,7 +73,7 @@ impl LinkClient {
                 listen::let_stand_still(stream.get_ref().0)
                     .map_err(because(LinkRefusal::Refused))?;
             }
-            Purpose::Control | Purpose::HttpsShared => {}
+            Purpose::Control | Purpose::HttpsShared | Purpose::Streams => {}
         }
         Ok((stream, welcome))
     }
