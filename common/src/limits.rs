@@ -550,3 +550,29 @@ pub const ANCHORED_LEGS_MAX: usize = 8_192;
 pub const ANCHORED_FORKS_MAX: usize = 4;
 /// What a caller is told to wait when no media port is ready: they are made within a second.
 pub const MEDIA_PORTS_RETRY_AFTER: Duration = Duration::from_secs(2);
+// --- wire ---
+
+/// A whole SIP message: SDP of the largest video systems takes 16 KiB, with several bodies 32 KiB.
+pub const SIP_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Everything before the body. Positions in a head are kept in 16 bits.
+pub const SIP_HEAD_BYTES_MAX: usize = 16 * 1024;
+/// One header with its folded lines, or the first line.
+pub const SIP_LINE_BYTES_MAX: usize = 8 * 1024;
+/// Header fields of one message: real ones have 15 to 40.
+pub const SIP_HEADERS_MAX: usize = 128;
+/// Via values: each is a hop, and `Max-Forwards` begins at 70 (RFC 3261 section 8.1.1.6).
+pub const SIP_VIAS_MAX: usize = 70;
+/// Route values, and as many of Record-Route and of Path.
+pub const SIP_ROUTES_MAX: usize = 16;
+/// Contact values: a registrar tells all bindings of a number, a shared line has some dozen.
+pub const SIP_CONTACTS_MAX: usize = 64;
+/// A URI, with its parameters and headers: a Refer-To carries a Replaces.
+pub const SIP_URI_BYTES_MAX: usize = 2 * 1024;
+/// Parameters of one value.
+pub const SIP_PARAMETERS_MAX: usize = 64;
+/// The token of a method: the longest that RFC 4475 tries has 43.
+pub const SIP_METHOD_BYTES_MAX: usize = 64;
+/// Digits of a `Content-Length`: far more than a message may have, far less than overflows.
+pub const SIP_CONTENT_LENGTH_DIGITS_MAX: usize = 8;
+/// A STUN message on a SIP connection: a Binding request with every attribute that clients add has 100 to 200 octets.
+pub const SIP_STUN_BYTES_MAX: usize = 576;

@@ -1,0 +1,202 @@
+//! Cuts what arrives into messages: a stream by `Content-Length` (RFC 3261 section 18.3), a datagram as it comes. Keep-alives
+//! between messages (RFC 5626 section 3.5.1) and STUN messages (RFC 8489) come out as items of their own.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use memchr::memmem;
+
+use super::message::{Fault, Message, ParseError};
+use crate::limits;
+
+/// What the sender of a stream did wrong; nothing after it can be read.
+pub type FramingError = ParseError;
+
+/// What arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// Two line ends: a keep-alive that wants one line end back.
+    Ping,
+    /// A STUN message.
+    Stun(Bytes),
+    /// A whole SIP message; not yet parsed.
+    Message(Bytes),
+}
+
+/// What the stream is in the middle of: which deadline counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Between two messages; nothing is held.
+    Between,
+    /// In a head.
+    Head,
+    /// In a body.
+    Body,
+}
+
+/// A stream on its way into items. Take items until there is none after every push: then at most one unfinished message is
+/// held, and nothing at all between two messages.
+#[derive(Debug, Default)]
+pub struct Framer {
+    buffer: BytesMut,
+    /// How much of the head was searched for its end.
+    searched: usize,
+    /// What the buffer begins with, once that is known, and its length.
+    coming: Option<(Kind, usize)>,
+    /// Octets of `CR LF CR LF` taken between messages.
+    line_ends: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Stun,
+    Message,
+}
+
+const LINE_ENDS: &[u8; 4] = b"\r\n\r\n";
+
+impl Framer {
+    /// Nothing has arrived.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes what arrived next.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if let Some((_, length)) = self.coming {
+            self.buffer
+                .reserve(length.saturating_sub(self.buffer.len()).max(bytes.len()));
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// What the stream is in the middle of.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        match self.coming {
+            Some((Kind::Message, _)) => Progress::Body,
+            _ if self.buffer.is_empty() => Progress::Between,
+            _ => Progress::Head,
+        }
+    }
+
+    /// The next item, if it is whole.
+    ///
+    /// # Errors
+    /// [`FramingError`]: the stream can't be read on. It has the message if there is enough of it to answer.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an end of items is no end of the stream"
+    )]
+    pub fn next(&mut self) -> Result<Option<Item>, FramingError> {
+        if self.coming.is_none() {
+            if self.takes_ping()? {
+                return Ok(Some(Item::Ping));
+            }
+            self.coming = self.look()?;
+        }
+        let Some((kind, length)) = self.coming else {
+            return Ok(None);
+        };
+        if self.buffer.len() < length {
+            return Ok(None);
+        }
+        let item = self.buffer.split_to(length).freeze();
+        self.coming = None;
+        self.searched = 0;
+        self.release();
+        Ok(Some(match kind {
+            Kind::Stun => Item::Stun(item),
+            Kind::Message => Item::Message(item),
+        }))
+    }
+
+    /// Skips line ends between messages; four octets of them are a ping.
+    fn takes_ping(&mut self) -> Result<bool, FramingError> {
+        while let Some(byte) = self.buffer.first() {
+            let wanted = LINE_ENDS.get(usize::from(self.line_ends));
+            if wanted == Some(byte) {
+                self.buffer.advance(1);
+                self.line_ends = self.line_ends.wrapping_add(1) % 4;
+                if self.line_ends == 0 {
+                    self.release();
+                    return Ok(true);
+                }
+                continue;
+            }
+            if self.line_ends % 2 == 1 || *byte == b'\n' {
+                return Err(Fault::LineEnd.into());
+            }
+            self.line_ends = 0;
+            return Ok(false);
+        }
+        self.release();
+        Ok(false)
+    }
+
+    /// What the buffer begins with, if enough of it is there to say.
+    fn look(&mut self) -> Result<Option<(Kind, usize)>, FramingError> {
+        match self.buffer.first() {
+            None => Ok(None),
+            Some(0..=3) => Ok(stun_length(&self.buffer)?.map(|length| (Kind::Stun, length))),
+            Some(_) => Ok(self.message_length()?.map(|length| (Kind::Message, length))),
+        }
+    }
+
+    fn message_length(&mut self) -> Result<Option<usize>, FramingError> {
+        let head = self.buffer.get(..limits::SIP_HEAD_BYTES_MAX);
+        let head = head.unwrap_or(&self.buffer);
+        let from = self.searched.saturating_sub(LINE_ENDS.len());
+        let Some(found) = memmem::find(head.get(from..).unwrap_or_default(), LINE_ENDS) else {
+            if head.len() == limits::SIP_HEAD_BYTES_MAX {
+                return Err(Fault::HeadTooLong.into());
+            }
+            self.searched = head.len();
+            return Ok(None);
+        };
+        let body = from.saturating_add(found).saturating_add(LINE_ENDS.len());
+        let head = head.get(..body).unwrap_or_default();
+        Message::length_of(head).map(Some)
+    }
+
+    /// Lets go of the memory of what was taken.
+    fn release(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+    }
+}
+
+/// The length of a STUN message, once its head is there.
+fn stun_length(bytes: &[u8]) -> Result<Option<usize>, Fault> {
+    const HEAD: usize = 20;
+    const COOKIE: [u8; 4] = 0x2112_a442_u32.to_be_bytes();
+    let Some([_, _, high, low, cookie @ ..]) = bytes.first_chunk::<8>() else {
+        return Ok(None);
+    };
+    let length = usize::from(u16::from_be_bytes([*high, *low]));
+    let whole = length.saturating_add(HEAD);
+    if *cookie != COOKIE || length % 4 != 0 || whole > limits::SIP_STUN_BYTES_MAX {
+        return Err(Fault::Stun);
+    }
+    Ok(Some(whole))
+}
+
+/// Reads one datagram, or one message of a WebSocket (RFC 7118 section 5.2). Line ends before a message are skipped; nothing
+/// but line ends is a ping.
+///
+/// # Errors
+/// [`FramingError`] for a STUN message that is none.
+pub fn datagram(bytes: &[u8]) -> Result<Item, FramingError> {
+    let mut rest = bytes;
+    while let Some(skipped) = rest.strip_prefix(b"\r\n") {
+        rest = skipped;
+    }
+    match rest.first() {
+        None => Ok(Item::Ping),
+        Some(0..=3) => match stun_length(rest)? {
+            Some(length) if length == rest.len() => Ok(Item::Stun(Bytes::copy_from_slice(rest))),
+            _ => Err(Fault::Stun.into()),
+        },
+        Some(_) => Ok(Item::Message(Bytes::copy_from_slice(rest))),
+    }
+}
