@@ -576,3 +576,30 @@ pub const SIP_METHOD_BYTES_MAX: usize = 64;
 pub const SIP_CONTENT_LENGTH_DIGITS_MAX: usize = 8;
 /// A STUN message on a SIP connection: a Binding request with every attribute that clients add has 100 to 200 octets.
 pub const SIP_STUN_BYTES_MAX: usize = 576;
+
+// --- media: ports and candidates of edge-e ---
+
+/// Pairs of public ports in use at once: all that the default range has (36000 to 59999).
+pub const MEDIA_ALLOCATIONS_MAX: usize = 12_000;
+/// A pair of ports is not used again for so long: packets of the last call may still be on their way.
+pub const MEDIA_PORT_QUARANTINE: Duration = Duration::from_secs(30);
+/// Pairs that are tried when another process has the ports.
+pub const MEDIA_BIND_TRIES: usize = 16;
+/// Allocations of an edge-c without a control stream live on for so long: calls survive a re-dial.
+pub const MEDIA_ORPHANS_KEPT: Duration = Duration::from_secs(30);
+/// Sources of one port that are looked at beside the latched one; one of them is kept for the SIP flow's address.
+pub const MEDIA_CANDIDATES_MAX: usize = 4;
+/// One packet of a candidate passes in this time: 10 a second are enough to authenticate one, and nothing to relay.
+pub const MEDIA_CANDIDATE_INTERVAL: Duration = Duration::from_millis(100);
+/// So much of a candidate's pace may be used up at once: the ten packets of a second.
+pub const MEDIA_CANDIDATE_BURST: Duration = Duration::from_millis(900);
+/// A candidate that was neither latched nor rejected makes room for another one after this time: several round trips.
+pub const MEDIA_CANDIDATE_HOLD: Duration = Duration::from_secs(1);
+/// A rejected source is no candidate for so long, so that its place goes to another one.
+pub const MEDIA_REFUSED_FOR: Duration = Duration::from_secs(1);
+/// Rejected sources that are remembered for one port.
+pub const MEDIA_REFUSED_KEPT: usize = 8;
+/// One packet of a latched source passes in this time: 5,000 a second are more than the largest video m-line sends.
+pub const MEDIA_SOURCE_INTERVAL: Duration = Duration::from_micros(200);
+/// So much of a latched source's pace may be used up at once: a key frame, or what a network held back.
+pub const MEDIA_SOURCE_BURST: Duration = Duration::from_millis(200);

@@ -7,5 +7,7 @@
 pub mod anchor;
 pub mod class;
 pub mod plan;
+pub mod port_pool;
+pub mod relay;
 pub mod supply;
 pub mod trunk_frame;

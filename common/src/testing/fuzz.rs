@@ -11,6 +11,7 @@ pub use allow_list::allow_list;
 pub use http_target::http_target;
 
 pub use crate::link::flow::fuzz as flow;
+pub use crate::media::relay::fuzz::steps as media_relay;
 pub use crate::mra::cookie::fuzz_cookie as cookie;
 pub use crate::mra::edge_config::fuzz_round_trip as edge_config;
 pub use crate::mra::edge_path::fuzz as edge_path;
@@ -21,7 +22,7 @@ use crate::link::control::fuzz::{frames, messages, steps};
 pub type Target = fn(&[u8]);
 
 /// Every target that needs nothing but this crate, by the name of its file and its corpus.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("allow_list", allow_list),
     ("control", control),
     ("cookie", cookie),
@@ -29,6 +30,7 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("edge_path", edge_path),
     ("flow", flow),
     ("http_target", http_target),
+    ("media_relay", media_relay),
 ];
 
 /// A control message if it begins like one; else control frames as raw bytes, or as steps of two sides that lose

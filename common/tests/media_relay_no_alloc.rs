@@ -1,0 +1,52 @@
+//! A relayed packet allocates nothing in the core of edge-e's media thread, in neither direction.
+
+use std::time::Instant;
+
+use common::id::{AllocId, CoreId};
+use common::media::class::{Component, MediaClass};
+use common::media::port_pool::PortPool;
+use common::media::relay::{AllocKey, Downlink, Relay, Uplink, Via};
+use common::media::trunk_frame::Head;
+
+const KEY: AllocKey = AllocKey {
+    core: CoreId(1),
+    alloc: AllocId(7),
+};
+
+/// One packet each way; whether both were relayed.
+fn relay_both_ways(relay: &mut Relay, now: Instant) -> bool {
+    let Some(index) = relay.index(KEY) else {
+        return false;
+    };
+    let client = ([192, 0, 2, 1], 5000).into();
+    let up = relay.handle_client(index, Component::Rtp, client, Via(0), now);
+    let head = Head::to_client(KEY.alloc, Component::Rtp).encode();
+    let Ok((head, _)) = Head::decode(&head) else {
+        return false;
+    };
+    let down = relay.handle_trunk(KEY.core, &head);
+    matches!(up, Uplink::Forward { .. }) && matches!(down, Downlink::Send { .. })
+}
+
+#[test]
+fn a_relayed_packet_allocates_nothing() {
+    let now = common::testing::epoch();
+    let mut relay = Relay::new();
+    let ports = PortPool::new(&(36_000..=36_001)).take(0, now).unwrap();
+    let index = relay.allocate(KEY, MediaClass::Audio, ports, None).unwrap();
+    let client = ([192, 0, 2, 1], 5000).into();
+    let first = relay.handle_client(index, Component::Rtp, client, Via(0), now);
+    let Uplink::Forward { head, .. } = first else {
+        panic!("the first packet is looked at: {first:?}");
+    };
+    relay.latch(KEY, Component::Rtp, head.slot, head.generation, now);
+
+    let mut relayed = 0;
+    let counted = allocation_counter::measure(|| {
+        relayed = (0..100)
+            .filter(|_| relay_both_ways(&mut relay, now))
+            .count();
+    });
+
+    assert_eq!((relayed, counted.count_total), (100, 0));
+}
