@@ -603,3 +603,22 @@ pub const MEDIA_REFUSED_KEPT: usize = 8;
 pub const MEDIA_SOURCE_INTERVAL: Duration = Duration::from_micros(200);
 /// So much of a latched source's pace may be used up at once: a key frame, or what a network held back.
 pub const MEDIA_SOURCE_BURST: Duration = Duration::from_millis(200);
+
+// --- packet ---
+
+/// Longest media packet, with what protection adds: beyond what any path carries whole.
+pub const MEDIA_PACKET_BYTES_MAX: usize = 2048;
+/// Sources (SSRCs) of one stream under one key that are followed at a time: layers and repair streams of a video.
+pub const MEDIA_SOURCES_MAX: usize = 8;
+/// Sources that were displaced by others and must not begin anew: a call of hours with music on hold has some dozens.
+pub const MEDIA_SOURCES_DISPLACED_MAX: usize = 256;
+/// Packets of a candidate that may fail before its slot is freed: one may have been overtaken by a change of keys.
+pub const MEDIA_CANDIDATE_FAILURES_MAX: u8 = 3;
+/// A candidate that goes on sending after it was latched is latched again after this time; the command takes milliseconds.
+pub const MEDIA_LATCH_REPEAT: Duration = Duration::from_millis(500);
+/// After a latch has moved it stays for so long: two devices that both have the key must not pull a call to and fro.
+pub const MEDIA_RELATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// A stream without an authentic packet from its client for so long is over.
+pub const MEDIA_SILENCE_MAX: Duration = Duration::from_mins(5);
+/// The same for a stream from which nothing is expected, because it is on hold or goes outward only.
+pub const MEDIA_HELD_MAX: Duration = Duration::from_hours(4);

@@ -2,12 +2,20 @@
 //! shells' business.
 //!
 //! [`anchor`] rewrites session descriptions so that every stream passes the pair, over ports that [`supply`] holds ready,
-//! and says by [`plan`] what the engine shall do.
+//! and says by [`plan`] what the engine shall do. A [`session`] does it, packet by packet.
 
 pub mod anchor;
 pub mod class;
+pub mod demux;
+pub mod latch;
+pub mod mos;
 pub mod plan;
 pub mod port_pool;
 pub mod relay;
+pub mod rtcp;
+pub mod rtp;
+pub mod session;
+pub mod srtp;
+pub mod stats;
 pub mod supply;
 pub mod trunk_frame;

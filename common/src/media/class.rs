@@ -86,6 +86,8 @@ pub struct Slot(pub u8);
 impl Slot {
     /// The source that packets are sent to.
     pub const LATCHED: Self = Self(0);
+    /// The candidate place that is kept for the address of the client's SIP flow; nobody else gets it.
+    pub const FLOW: Self = Self(1);
 }
 
 /// Which source it was that held a slot: each new one of a component gets the next number. A latched source keeps its own.
