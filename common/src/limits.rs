@@ -622,3 +622,14 @@ pub const MEDIA_RELATCH_INTERVAL: Duration = Duration::from_secs(2);
 pub const MEDIA_SILENCE_MAX: Duration = Duration::from_mins(5);
 /// The same for a stream from which nothing is expected, because it is on hold or goes outward only.
 pub const MEDIA_HELD_MAX: Duration = Duration::from_hours(4);
+// --- media: trunk and threads ---
+
+/// Send and receive buffer asked for the trunk's socket: what arrives at 100 Mbit/s while the thread is kept away for
+/// 300 ms.
+pub const TRUNK_SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+/// What one read of the trunk's socket takes: as much as the system puts together.
+pub const TRUNK_RECEIVE_BYTES: usize = 64 * 1024;
+/// Packets in one write to the trunk's socket: the system takes 64, and 64 KiB.
+pub const TRUNK_SEGMENTS_MAX: usize = 44;
+/// Sockets that are reported as readable at once; the others come the next time.
+pub const MEDIA_EVENTS_AT_ONCE: usize = 1024;

@@ -23,4 +23,5 @@ pub mod supervise;
 pub mod telemetry;
 pub mod terminal;
 pub mod trunk;
+pub mod udp;
 pub mod workers;
