@@ -200,3 +200,158 @@ pub fn datagram(bytes: &[u8]) -> Result<Item, FramingError> {
         Some(_) => Ok(Item::Message(Bytes::copy_from_slice(rest))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const REGISTER: &[u8] = b"REGISTER sip:x SIP/2.0\r\nVia: SIP/2.0/TLS a\r\nl: 3\r\n\r\nabc";
+    const OPTIONS: &[u8] = b"OPTIONS sip:x SIP/2.0\r\nContent-Length :\r\n 0\r\n\r\n";
+    const STUN: &[u8] = b"\x00\x01\x00\x04\x21\x12\xa4\x42aaaaaaaaaaaa1234";
+
+    /// What comes out, with the fault at which it ends.
+    fn items<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Item>, Option<Fault>) {
+        let mut framer = Framer::new();
+        let mut items = Vec::new();
+        for chunk in chunks {
+            framer.push(chunk);
+            loop {
+                match framer.next() {
+                    Ok(Some(item)) => items.push(item),
+                    Ok(None) => break,
+                    Err(error) => return (items, Some(error.fault())),
+                }
+            }
+        }
+        (items, None)
+    }
+
+    fn message(bytes: &'static [u8]) -> Item {
+        Item::Message(Bytes::from_static(bytes))
+    }
+
+    #[test]
+    fn a_stream_comes_apart_into_messages_and_keep_alives() {
+        let stream = [
+            b"\r\n",
+            REGISTER,
+            b"\r\n\r\n",
+            STUN,
+            OPTIONS,
+            b"\r\n\r\n\r\n",
+            OPTIONS,
+        ]
+        .concat();
+
+        let (items, fault) = items([&stream[..]]);
+
+        let stun = Item::Stun(Bytes::from_static(STUN));
+        let expected = [
+            message(REGISTER),
+            Item::Ping,
+            stun,
+            message(OPTIONS),
+            Item::Ping,
+            message(OPTIONS),
+        ];
+        assert_eq!((items.as_slice(), fault), (&expected[..], None));
+    }
+
+    #[test]
+    fn between_messages_no_memory_is_held() {
+        let mut framer = Framer::new();
+        assert_eq!(framer.progress(), Progress::Between);
+
+        framer.push(&REGISTER[..20]);
+        assert_eq!(framer.next(), Ok(None));
+        assert_eq!(framer.progress(), Progress::Head);
+        framer.push(&REGISTER[20..REGISTER.len() - 1]);
+        assert_eq!(framer.next(), Ok(None));
+        assert_eq!(framer.progress(), Progress::Body);
+        framer.push(b"c\r\n");
+        assert!(framer.next().unwrap().is_some());
+        assert_eq!(framer.next(), Ok(None));
+
+        assert_eq!(framer.progress(), Progress::Between);
+        assert_eq!(framer.buffer.capacity(), 0);
+    }
+
+    #[test]
+    fn a_stream_that_can_not_be_read_on_says_why() {
+        let long = [
+            b"A: ".repeat(limits::SIP_HEAD_BYTES_MAX / 3),
+            b"\r\n\r\n".to_vec(),
+        ]
+        .concat();
+        for (stream, fault) in [
+            (
+                &b"OPTIONS sip:x SIP/2.0\r\nA: b\r\n\r\n"[..],
+                Fault::NoContentLength,
+            ),
+            (
+                b"OPTIONS sip:x SIP/2.0\r\nl: -1\r\n\r\n",
+                Fault::ContentLength,
+            ),
+            (
+                b"OPTIONS sip:x SIP/2.0\r\nl: 1\r\nl: 2\r\n\r\n",
+                Fault::ContentLength,
+            ),
+            (b"OPTIONS sip:x SIP/2.0\r\nl: 65536\r\n\r\n", Fault::TooLong),
+            (b"OPTIONS sip:x SIP/2.0\nl: 0\n\n\r\n\r\n", Fault::LineEnd),
+            (b"OPTIONS sip:x SIP/2.0\r\nno colon\r\n\r\n", Fault::Header),
+            (b"\nOPTIONS", Fault::LineEnd),
+            (b"\rOPTIONS", Fault::LineEnd),
+            (b"\x00\x01\x00\x04\x21\x12\xa4\x43", Fault::Stun),
+            (b"\x00\x01\xff\x00\x21\x12\xa4\x42", Fault::Stun),
+            (&long, Fault::HeadTooLong),
+        ] {
+            assert_eq!(items([stream]), (Vec::new(), Some(fault)), "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_length_can_be_answered() {
+        let mut framer = Framer::new();
+        framer.push(b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/TLS a\r\n\r\n");
+
+        let error = framer.next().unwrap_err();
+
+        assert_eq!(error.status(), 400);
+        assert!(error.message().is_some());
+    }
+
+    #[test]
+    fn a_datagram_is_one_item() {
+        assert_eq!(datagram(b"\r\n\r\n"), Ok(Item::Ping));
+        assert_eq!(datagram(STUN), Ok(Item::Stun(Bytes::from_static(STUN))));
+        assert_eq!(
+            datagram(&STUN[..20]).map_err(|e| e.fault()),
+            Err(Fault::Stun)
+        );
+        assert_eq!(datagram(&[b"\r\n", OPTIONS].concat()), Ok(message(OPTIONS)));
+    }
+
+    proptest! {
+        #[test]
+        fn how_a_stream_is_cut_changes_nothing(
+            parts in prop::collection::vec(
+                prop::sample::select(vec![REGISTER, OPTIONS, STUN, b"\r\n", b"\r\n\r\n", b"\r", b"\n", b"x", b"A: b\r\n\r\n"]), 0..8),
+            cuts in prop::collection::vec(1..40_usize, 1..20),
+        ) {
+            let stream = parts.concat();
+            let whole = items([&stream[..]]);
+            let mut rest = &stream[..];
+            let mut chunks = Vec::new();
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (chunk, tail) = rest.split_at(rest.len().min(*cut));
+                chunks.push(chunk);
+                rest = tail;
+            }
+            prop_assert_eq!(items(chunks), whole);
+        }
+    }
+}

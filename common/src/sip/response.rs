@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
+use super::edit::Edit;
 use super::message::{Message, Method, ParseError};
 use super::name::Name;
 
@@ -129,17 +131,21 @@ impl<'a> Response<'a> {
         );
         out.extend(reason.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')));
         out.extend_from_slice(b"\r\n");
-        let mut is_first_via = true;
+        // Of a malformed request only the first of a repeated header.
+        let mut seen: SmallVec<[Name; 6]> = SmallVec::new();
         for field in &request.index().fields {
-            let whole = request.slice(&field.whole);
-            if field.name == Name::Via && is_first_via {
-                is_first_via = false;
-                self.top_via(&mut out, whole);
-            } else if field.name == Name::To {
-                self.to(&mut out, whole);
-            } else if is_copied(field.name) || (field.name == Name::Timestamp && self.code == 100) {
-                out.extend_from_slice(whole);
+            let is_first = !seen.contains(&field.name);
+            let is_copied = field.name == Name::Via || is_first && self.copies(field.name);
+            if !is_copied {
+                continue;
             }
+            let whole = request.slice(&field.whole);
+            match (field.name, self.source) {
+                (Name::Via, Some(source)) if is_first => self.top_via(&mut out, whole, source),
+                (Name::To, _) => self.to(&mut out, whole),
+                _ => out.extend_from_slice(whole),
+            }
+            seen.push(field.name);
         }
         out.extend_from_slice(&self.extra);
         let length = self.body.len().to_string();
@@ -155,16 +161,16 @@ impl<'a> Response<'a> {
         out.into()
     }
 
-    fn top_via(&self, out: &mut Vec<u8>, whole: &[u8]) {
-        match self.source {
-            None => out.extend_from_slice(whole),
-            Some(source) => {
-                // Only this header is wanted of the stamped message.
-                let mut edit = super::edit::Edit::new(self.request);
-                edit.stamp_via(source);
-                edit.finish_part(whole, out);
-            }
-        }
+    const fn copies(&self, name: Name) -> bool {
+        matches!(name, Name::From | Name::To | Name::CallId | Name::CSeq)
+            || (matches!(name, Name::Timestamp) && self.code == 100)
+    }
+
+    fn top_via(&self, out: &mut Vec<u8>, whole: &[u8], source: SocketAddr) {
+        // Only this header is wanted of the stamped message.
+        let mut edit = Edit::new(self.request);
+        edit.stamp_via(source);
+        edit.finish_part(whole, out);
     }
 
     fn to(&self, out: &mut Vec<u8>, whole: &[u8]) {
@@ -177,10 +183,6 @@ impl<'a> Response<'a> {
             _ => out.extend_from_slice(whole),
         }
     }
-}
-
-const fn is_copied(name: Name) -> bool {
-    matches!(name, Name::Via | Name::From | Name::CallId | Name::CSeq)
 }
 
 fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
@@ -251,5 +253,95 @@ pub const fn reason_phrase(code: u16) -> &'static str {
             5 => "Server Failure",
             _ => "Global Failure",
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &str = "INVITE sip:b@x SIP/2.0\r\n\
+        v: SIP/2.0/TLS a:5;rport;branch=z9hG4bK1, SIP/2.0/UDP c\r\n\
+        Max-Forwards: 70\r\n\
+        t: B\r\n <sip:b@x>\r\n\
+        From: <sip:a@x>;tag=1\r\n\
+        Timestamp: 54\r\n\
+        i: 7\r\n\
+        CSeq: 1 INVITE\r\n\
+        Content-Length: 2\r\n\r\nhi";
+
+    fn request() -> Message {
+        Message::parse(Bytes::from_static(REQUEST.as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn an_answer_has_the_headers_of_its_request_as_they_were_written() {
+        let request = request();
+
+        let answer = build(
+            &request,
+            503,
+            "",
+            Some(b"abc"),
+            &[(Name::RetryAfter, b"5\r\nX: y")],
+        );
+
+        let expected = "SIP/2.0 503 Service Unavailable\r\n\
+            v: SIP/2.0/TLS a:5;rport;branch=z9hG4bK1, SIP/2.0/UDP c\r\n\
+            t: B\r\n <sip:b@x>;tag=abc\r\n\
+            From: <sip:a@x>;tag=1\r\n\
+            i: 7\r\n\
+            CSeq: 1 INVITE\r\n\
+            Retry-After: 5  X: y\r\n\
+            Content-Length: 0\r\n\r\n";
+        assert_eq!(str::from_utf8(&answer), Ok(expected));
+        let read = Message::parse(answer).unwrap();
+        assert_eq!(read.status(), Some(503));
+        assert_eq!(read.to_tag(), Some(&b"abc"[..]));
+    }
+
+    #[test]
+    fn a_provisional_answer_copies_the_timestamp_and_stamps_the_via() {
+        let request = request();
+
+        let answer = Response::new(&request, 100)
+            .source("192.0.2.7:4711".parse().unwrap())
+            .to_bytes();
+
+        let read = Message::parse(answer).unwrap();
+        assert_eq!(read.value(Name::Timestamp), Some(&b"54"[..]));
+        let vias: Vec<_> = read.values(Name::Via).collect();
+        assert_eq!(
+            vias,
+            [
+                &b"SIP/2.0/TLS a:5;rport=4711;branch=z9hG4bK1;received=192.0.2.7"[..],
+                b"SIP/2.0/UDP c"
+            ]
+        );
+        assert_eq!(read.to_tag(), None);
+    }
+
+    #[test]
+    fn a_malformed_request_is_answered_if_it_can_be() {
+        let parse = |text: String| Message::parse(text.into()).unwrap_err();
+
+        let error = parse(REQUEST.replace("SIP/2.0\r\nv", "SIP/3.0\r\nv"));
+        let answer = respond_to_malformed(&error, b"t1").unwrap();
+        assert!(answer.starts_with(b"SIP/2.0 505 Version Not Supported\r\nv: "));
+        assert!(Message::parse(answer).is_ok());
+
+        let twice = parse(REQUEST.replace("i: 7\r\n", "i: 7\r\nCall-ID: 8\r\n"));
+        let answer = respond_to_malformed(&twice, b"t1").unwrap();
+        assert_eq!(Message::parse(answer).unwrap().call_id(), b"7");
+
+        let ack = parse(
+            REQUEST
+                .replace("INVITE", "ACK")
+                .replace("Length: 2", "Length: x"),
+        );
+        assert_eq!(respond_to_malformed(&ack, b"t1"), None);
+        let insufficient = parse(REQUEST.replace("i: 7\r\n", ""));
+        assert_eq!(insufficient.status(), 400);
+        assert_eq!(respond_to_malformed(&insufficient, b"t1"), None);
     }
 }

@@ -10,6 +10,9 @@ use crate::sip::via::Via;
 
 /// Gives the end of the message.
 pub(super) fn whole(message: &Message) -> Result<usize, Fault> {
+    if let Some(fault) = message.index().start_fault {
+        return Err(fault);
+    }
     let mut seen = Seen::default();
     for field in &message.index().fields {
         let value = message.slice(&field.value);

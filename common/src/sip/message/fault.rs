@@ -1,6 +1,6 @@
 //! What is wrong with a message, and what to answer.
 
-use super::Message;
+use super::{Message, Method};
 use crate::sip::name::Name;
 
 /// What is wrong. Always the sender's fault.
@@ -128,9 +128,14 @@ impl ParseError {
         self.fault
     }
 
-    /// The status to answer, if it is answered at all.
+    /// The status to answer, if it is answered at all. RFC 4475 section 3.1.2.18: an unknown method is not implemented,
+    /// whatever else is wrong with it.
     #[must_use]
-    pub const fn status(&self) -> u16 {
+    pub fn status(&self) -> u16 {
+        let is_unknown = |message: &Message| message.method() == Method::Other;
+        if self.fault == Fault::CSeqMethod && self.message.as_ref().is_some_and(is_unknown) {
+            return 501;
+        }
         self.fault.status()
     }
 

@@ -18,6 +18,8 @@ const _: () = assert!(limits::SIP_HEAD_BYTES_MAX <= u16::MAX as usize);
 #[derive(Clone, Debug)]
 pub(in crate::sip) struct Index {
     pub(in crate::sip) start: StartSpan,
+    /// What is wrong with the first line.
+    pub(super) start_fault: Option<Fault>,
     /// In the order of the message. Common messages have less than these; more are put aside.
     pub(in crate::sip) fields: SmallVec<[Field; 24]>,
     pub(super) headers: u16,
@@ -64,7 +66,7 @@ impl Index {
 
 fn read(head: &[u8]) -> Result<Index, Fault> {
     let mut lines = Lines { head, at: 0 };
-    let start = start(head, &lines.next_line()?)?;
+    let (start, start_fault) = start(head, &lines.next_line()?)?;
     let headers = narrow(lines.at)?;
     let mut fields = SmallVec::new();
     loop {
@@ -73,6 +75,7 @@ fn read(head: &[u8]) -> Result<Index, Fault> {
         if line.is_empty() {
             return Ok(Index {
                 start,
+                start_fault,
                 fields,
                 headers,
                 blank: narrow(blank)?,
@@ -178,8 +181,9 @@ fn is_nul_quoted(value: &[u8]) -> bool {
     true
 }
 
-/// `Method SP Request-URI SP SIP-Version` or `SIP-Version SP Status-Code SP Reason-Phrase`, with single spaces.
-fn start(head: &[u8], line: &Range<usize>) -> Result<StartSpan, Fault> {
+/// `Method SP Request-URI SP SIP-Version` or `SIP-Version SP Status-Code SP Reason-Phrase`, with single spaces. A fault here
+/// does not end the reading: with the headers it can still be answered.
+fn start(head: &[u8], line: &Range<usize>) -> Result<(StartSpan, Option<Fault>), Fault> {
     if line.len() > limits::SIP_LINE_BYTES_MAX {
         return Err(Fault::HeadTooLong);
     }
@@ -187,60 +191,61 @@ fn start(head: &[u8], line: &Range<usize>) -> Result<StartSpan, Fault> {
     if memchr(0, text).is_some() {
         return Err(Fault::Nul);
     }
-    let space = memchr(b' ', text).ok_or(Fault::StartLine)?;
-    let (first, rest) = text.split_at_checked(space).ok_or(Fault::StartLine)?;
-    let rest = rest.split_first().map_or(rest, |(_, rest)| rest);
-    let rest_at = line.start.saturating_add(space).saturating_add(1);
-    if first
-        .get(..4)
-        .is_some_and(|name| name.eq_ignore_ascii_case(b"SIP/"))
-    {
-        return status_line(first, rest, rest_at);
+    let (first, rest) = word(text);
+    let rest_at = line.end.saturating_sub(rest.len());
+    if is_version(first) {
+        let (code, fault) = match status_code(first, rest) {
+            Ok(code) => (code, None),
+            Err(fault) => (0, Some(fault)),
+        };
+        let reason = span(rest_at.saturating_add(4).min(line.end)..line.end)?;
+        return Ok((StartSpan::Status { code, reason }, fault));
     }
-    let space = memchr(b' ', rest).ok_or(Fault::StartLine)?;
-    let (uri, version) = rest.split_at_checked(space).ok_or(Fault::StartLine)?;
-    let version = version.split_first().map_or(version, |(_, rest)| rest);
-    if !scan::is_all_token(first) || first.len() > limits::SIP_METHOD_BYTES_MAX {
+    let (uri, version) = word(rest);
+    let fault = request_line(first, uri, version).err();
+    let start = StartSpan::Request {
+        method: Method::of(first),
+        token: span(line.start..line.start.saturating_add(first.len()))?,
+        uri: span(rest_at..rest_at.saturating_add(uri.len()))?,
+    };
+    Ok((start, fault))
+}
+
+/// What stands before and behind the first space.
+fn word(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = memchr(b' ', text).unwrap_or(text.len());
+    let (word, rest) = text.split_at_checked(end).unwrap_or((text, &[]));
+    (word, rest.split_first().map_or(rest, |(_, rest)| rest))
+}
+
+fn is_version(text: &[u8]) -> bool {
+    text.get(..4)
+        .is_some_and(|name| name.eq_ignore_ascii_case(b"SIP/"))
+}
+
+fn request_line(method: &[u8], uri: &[u8], version: &[u8]) -> Result<(), Fault> {
+    if !scan::is_all_token(method) || method.len() > limits::SIP_METHOD_BYTES_MAX {
         return Err(Fault::Method);
     }
+    if !is_version(version) || version.contains(&b' ') {
+        return Err(Fault::StartLine);
+    }
     if version != b"SIP/2.0" {
-        let is_sip = version
-            .get(..4)
-            .is_some_and(|name| name.eq_ignore_ascii_case(b"SIP/"))
-            && !version.contains(&b' ');
-        return Err(if is_sip {
-            Fault::Version
-        } else {
-            Fault::StartLine
-        });
+        return Err(Fault::Version);
     }
     // RFC 3261 section 19.1.1: no headers in a Request-URI.
     if Uri::parse(uri)?.headers().is_some() {
         return Err(Fault::Uri);
     }
-    Ok(StartSpan::Request {
-        method: Method::of(first),
-        token: span(line.start..line.start.saturating_add(first.len()))?,
-        uri: span(rest_at..rest_at.saturating_add(uri.len()))?,
-    })
+    Ok(())
 }
 
-fn status_line(version: &[u8], rest: &[u8], rest_at: usize) -> Result<StartSpan, Fault> {
+fn status_code(version: &[u8], rest: &[u8]) -> Result<u16, Fault> {
     if version != b"SIP/2.0" {
         return Err(Fault::Version);
     }
     let (digits, reason) = rest.split_at_checked(3).ok_or(Fault::StatusCode)?;
-    let code = scan::number(digits)
-        .and_then(|code| u16::try_from(code).ok())
-        .filter(|code| (100..700).contains(code))
-        .ok_or(Fault::StatusCode)?;
-    if reason.first() != Some(&b' ') {
-        return Err(Fault::StatusCode);
-    }
-    let start = rest_at.saturating_add(4);
-    let end = rest_at.saturating_add(rest.len());
-    Ok(StartSpan::Status {
-        code,
-        reason: span(start..end)?,
-    })
+    let code = scan::number(digits).and_then(|code| u16::try_from(code).ok());
+    code.filter(|code| (100..700).contains(code) && reason.first() == Some(&b' '))
+        .ok_or(Fault::StatusCode)
 }
