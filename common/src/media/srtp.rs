@@ -49,3 +49,6 @@ pub enum SrtpError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the crypto library refuses the key")]
 pub struct KeyRefused;
+
+#[cfg(test)]
+mod tests;
