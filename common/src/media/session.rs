@@ -472,3 +472,10 @@ impl From<SrtpError> for DropReason {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "small numbers of the test itself"
+)]
+mod tests;
