@@ -9,6 +9,7 @@
 
 mod allow_list;
 mod bulk;
+mod calling;
 mod clusters;
 mod demo;
 mod edge_config;

@@ -11,6 +11,7 @@
 //! | [`curl`], [`tls_client`] | the client; one that sends what no client should |
 //! | [`pair`] | the edges themselves: configured, started, stopped, killed |
 //! | [`http_server`], [`uds`] | the UDS simulator, the only home-made server in the tests |
+//! | [`sip`] | a registrar, phones and load for calls |
 //! | [`embedded_dns`], [`inner_world`] | everything inside as one process without root, for the demo |
 
 #![expect(
@@ -38,6 +39,7 @@ pub mod nginx;
 pub mod pair;
 pub mod place;
 pub mod process;
+pub mod sip;
 pub mod tls_client;
 pub mod uds;
 pub mod wait;

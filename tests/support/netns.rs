@@ -7,9 +7,13 @@
 //!  2001:db8:a::/64       fd00:9:0::/64        fd00:9:1::/64
 //! ```
 //!
+//! Phones get networks of their own behind these: [`Zones::add_home`], [`Zones::add_desk`].
+//!
 //! The filter lets no packet open a connection from the DMZ to the inside: it forwards only what
 //! belongs to a connection that the inside opened, and counts the rest. The client has no route
 //! to anything but the DMZ's public addresses. Needs root.
+
+mod spoke;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -21,6 +25,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use crate::place::Place;
+
+pub use spoke::{Desk, Home};
 
 /// The namespaces of one test. Gone when dropped.
 #[derive(Debug)]
@@ -208,11 +214,7 @@ impl Zones {
     }
 
     fn load_filter(&self) -> Result<()> {
-        let file = std::env::temp_dir().join(format!("{}filter.nft", self.prefix));
-        fs::write(&file, FILTER)?;
-        let outcome = self.run_in("filter", "nft", &["-f", &file.to_string_lossy()]);
-        fs::remove_file(&file)?;
-        outcome
+        load_rules(&self.place("filter"), &self.name("filter"), FILTER)
     }
 
     fn ip_in(&self, zone: &str, arguments: &[&str]) -> Result<()> {
@@ -310,6 +312,17 @@ fn remove_abandoned() -> Result<()> {
     Ok(())
 }
 
+/// Gives a zone's packet filter these rules, all or none.
+fn load_rules(place: &Place, name: &str, rules: &str) -> Result<()> {
+    let file = std::env::temp_dir().join(format!("{name}.nft"));
+    fs::write(&file, rules)?;
+    let mut load = place.command("nft");
+    load.arg("-f").arg(&file);
+    let outcome = run(load).map(drop);
+    fs::remove_file(&file)?;
+    outcome
+}
+
 fn ip(arguments: &[&str]) -> Result<()> {
     let mut command = Command::new("ip");
     command.args(arguments);
@@ -334,8 +347,8 @@ const PREFIX: &str = "edgetest";
 const CLIENTS: [u8; 4] = [100, 101, 102, 103];
 const EDGES: [u8; 2] = [11, 12];
 const ROUTER: u8 = 1;
-/// 20, 21 edge-c; 31 to 34 UCM; 41, 42 IM and Presence; 51 Unity; 53 DNS; 80 photos.
-const INSIDE: [u8; 11] = [20, 21, 31, 32, 33, 34, 41, 42, 51, 53, 80];
+/// 20, 21 edge-c; 31 to 34 UCM; 41, 42 IM and Presence; 51 Unity; 53 DNS; 61, 62 SIP registrars; 80 photos.
+const INSIDE: [u8; 13] = [20, 21, 31, 32, 33, 34, 41, 42, 51, 53, 61, 62, 80];
 
 const FILTER: &str = r#"
 table inet zones {

@@ -1,0 +1,4 @@
+//! Calls: phones outside and inside, a registrar inside, and an edge between them.
+
+mod reference;
+mod scene;
