@@ -5,12 +5,18 @@
 //! | [`registrar`] | Kamailio inside, which every user registers with |
 //! | [`reference_edge`] | Kamailio in the DMZ, in place of the pair |
 //! | [`phone`] | baresip, outside or inside |
-//! | [`tone`] | what a phone has heard |
+//! | [`tone`], [`ear`] | what a phone has heard; what comes in at it, on the wire |
+//! | [`agent`], [`voice`] | a user agent that says what it is told, and its media |
+//! | [`srtp`] | to look into sealed media, and to forge it |
 
+pub mod agent;
+pub mod ear;
 mod kamailio;
 pub mod phone;
 pub mod reference_edge;
 pub mod registrar;
+pub mod srtp;
 pub mod tone;
+pub mod voice;
 
 pub use kamailio::{Kamailio, TlsFiles};

@@ -138,6 +138,15 @@ impl Connection {
         Ok(self.buffer.drain(..count).collect())
     }
 
+    /// What comes next, at most for so long; empty at the end.
+    pub fn read_some(&mut self, limit: Duration) -> io::Result<Vec<u8>> {
+        self.stream.sock.set_read_timeout(Some(limit))?;
+        if self.buffer.is_empty() {
+            self.fill()?;
+        }
+        Ok(std::mem::take(&mut self.buffer))
+    }
+
     /// Reads the next answer; `None` if the peer has closed the connection instead.
     pub fn response(&mut self) -> Result<Option<Response>> {
         self.response_to("GET")

@@ -1,24 +1,35 @@
-//! The stage with a registrar, and homes with phones in them.
+//! A registrar inside, homes with phones outside, desk phones, and an edge between them.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use certs::{Leaf, Pki, Plan};
 use support::netns::{self, Desk, Home, Zones};
-use support::sip::phone::{self, Network, Phone};
+use support::place::Place;
+use support::sip::agent::Agent;
+use support::sip::phone::{self, Answer, Network, Phone};
 use support::sip::{Kamailio, TlsFiles, reference_edge, registrar};
+use support::tls_client::Dialer;
 use tempfile::TempDir;
 
-use crate::stage::DOMAIN;
+use crate::stage::{DOMAIN, edge_name};
 
 /// Phones and whom they register with. Dropped in this order.
 pub(crate) struct Scene {
-    pub(crate) registrar: Kamailio,
-    edge: Kamailio,
-    homes: Vec<Home>,
+    pub(crate) registrars: Vec<Kamailio>,
+    homes: Vec<(u8, Home)>,
     desks: Vec<Desk>,
-    pub(crate) zones: Zones,
-    dir: TempDir,
+    ground: Ground,
+}
+
+/// What stands between phones and the registrar, and where.
+enum Ground {
+    /// Does signalling and leaves media alone, so that phones outside hear each other, and nobody inside.
+    Reference {
+        _edge: Kamailio,
+        zones: Zones,
+        dir: TempDir,
+    },
 }
 
 impl Scene {
@@ -27,13 +38,14 @@ impl Scene {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::generate(&Plan::standard(DOMAIN)).unwrap();
         pki.write_to(dir.path()).unwrap();
-        let zones = Zones::new().unwrap();
         write_identities(&pki, dir.path());
+        let zones = Zones::new().unwrap();
         let plan = registrar_plan(1, dir.path());
         let registrar = registrar::start(&zones.inside(), dir.path(), &plan).unwrap();
         zones.admit_from_dmz(plan.address).unwrap();
         let edge = reference_edge::Plan {
-            name: "edge1.example.com".to_owned(),
+            name: format!("edge1.{DOMAIN}"),
+            domain: DOMAIN.to_owned(),
             public: first(netns::public(11)),
             link: first(netns::link(11)),
             registrar: plan.socket(),
@@ -42,42 +54,178 @@ impl Scene {
         };
         let edge = reference_edge::start(&zones.dmz(), dir.path(), &edge).unwrap();
         Self {
-            registrar,
-            edge,
+            registrars: vec![registrar],
             homes: Vec::new(),
             desks: Vec::new(),
-            zones,
-            dir,
+            ground: Ground::Reference {
+                _edge: edge,
+                zones,
+                dir,
+            },
         }
     }
 
-    /// A phone outside, in a home of its own, registered.
+    /// A phone outside, behind a NAT whose public address ends in `number`, registered as user `1<number>`.
     pub(crate) fn phone(&mut self, number: u8, change: impl FnOnce(&mut phone::Plan)) -> Phone {
-        let home = self.zones.add_home(number).unwrap();
-        let edge = SocketAddr::new(first(netns::public(11)), 5061);
-        let user = format!("10{number}");
-        let mut plan = phone::Plan::new(&user, DOMAIN, home.address(), edge, Network::Outside);
-        plan.authorities = self.path().join("public/ca.pem");
-        change(&mut plan);
-        let mut phone = Phone::start(&home.place(), self.path(), &plan).unwrap();
-        self.homes.push(home);
+        let mut phone = self.start_phone(number, change);
         phone.wait_registered().unwrap();
         phone
     }
 
+    /// The same, without waiting for the registration.
+    pub(crate) fn start_phone(
+        &mut self,
+        number: u8,
+        change: impl FnOnce(&mut phone::Plan),
+    ) -> Phone {
+        let Spot { place, address } = self.home(number);
+        let edge = SocketAddr::new(first(netns::public(11)), 5061);
+        let mut plan = phone::Plan::new(&user(number), DOMAIN, address, edge, Network::Outside);
+        plan.tone = tone(number);
+        plan.authorities = self.path().join("public/ca.pem");
+        change(&mut plan);
+        Phone::start(&place, self.path(), &plan).unwrap()
+    }
+
+    /// A desk phone inside, whose address ends in `number`, registered as user `1<number>`.
+    pub(crate) fn desk(&mut self, number: u8, change: impl FnOnce(&mut phone::Plan)) -> Phone {
+        let desk = self.zones().add_desk(number).unwrap();
+        let registrar = SocketAddr::new(first(netns::inside(61)), 5060);
+        let mut plan = phone::Plan::new(
+            &user(number),
+            DOMAIN,
+            desk.address(),
+            registrar,
+            Network::Inside,
+        );
+        plan.tone = tone(number);
+        change(&mut plan);
+        let mut phone = Phone::start(&desk.place(), self.path(), &plan).unwrap();
+        self.desks.push(desk);
+        phone.wait_registered().unwrap();
+        phone
+    }
+
+    /// A user agent outside that does what it is told, not registered yet, and where it is.
+    pub(crate) fn agent(&mut self, number: u8) -> (Agent, Spot) {
+        let spot = self.home(number);
+        let dialer = self.dialer(&spot.place);
+        (
+            Agent::over_tls(&dialer, &user(number), DOMAIN).unwrap(),
+            spot,
+        )
+    }
+
+    /// One inside, registered.
+    pub(crate) fn inner_agent(&mut self, number: u8) -> (Agent, Spot) {
+        let desk = self.zones().add_desk(number).unwrap();
+        let spot = Spot {
+            place: desk.place(),
+            address: desk.address(),
+        };
+        let (local, registrar) = (
+            SocketAddr::new(spot.address, 5060),
+            SocketAddr::new(first(netns::inside(61)), 5060),
+        );
+        let mut agent =
+            Agent::over_udp(&spot.place, local, registrar, &user(number), DOMAIN).unwrap();
+        self.desks.push(desk);
+        let answer = agent.register(300).unwrap();
+        assert_eq!(answer.status(), Some(200), "{answer:#?}");
+        (agent, spot)
+    }
+
+    /// Dials the SIP port of the first edge.
+    pub(crate) fn dialer(&self, place: &Place) -> Dialer {
+        let edge = SocketAddr::new(first(netns::public(11)), 5061);
+        let authority = self.path().join("public/ca.pem");
+        Dialer::new(place, edge, &edge_name(1), &authority, &[]).unwrap()
+    }
+
+    pub(crate) fn zones(&self) -> &Zones {
+        match &self.ground {
+            Ground::Reference { zones, .. } => zones,
+        }
+    }
+
     pub(crate) fn path(&self) -> &Path {
-        self.dir.path()
+        match &self.ground {
+            Ground::Reference { dir, .. } => dir.path(),
+        }
+    }
+
+    /// The logs of what is between the phones.
+    pub(crate) fn logs(&self) -> String {
+        self.registrars
+            .iter()
+            .map(|registrar| registrar.log().unwrap_or_default())
+            .collect()
+    }
+
+    fn home(&mut self, number: u8) -> Spot {
+        if !self.homes.iter().any(|(own, _)| *own == number) {
+            let home = self.zones().add_home(number).unwrap();
+            self.homes.push((number, home));
+        }
+        let (_, home) = self.homes.iter().find(|(own, _)| *own == number).unwrap();
+        Spot {
+            place: home.place(),
+            address: home.address(),
+        }
     }
 }
 
+/// A namespace and the address of the one device in it.
+pub(crate) struct Spot {
+    pub(crate) place: Place,
+    pub(crate) address: IpAddr,
+}
+
+/// The user of the phone with that number.
+pub(crate) fn user(number: u8) -> String {
+    format!("1{number:03}")
+}
+
+/// The address of record of the phone with that number.
+pub(crate) fn aor(number: u8) -> String {
+    format!("sip:{}@{DOMAIN}", user(number))
+}
+
+/// What the phone with that number says, Hz. No two are alike, and none is a multiple of another.
+pub(crate) fn tone(number: u8) -> u32 {
+    match number {
+        ALICE => 440,
+        BOB => 620,
+        CAROL => 770,
+        _ => 910 + u32::from(number),
+    }
+}
+
+/// A phone that rings until it is told what to do.
+pub(crate) fn rings(plan: &mut phone::Plan) {
+    plan.answer = Answer::Manual;
+}
+
+/// A phone that does nothing unusual.
+pub(crate) fn usual(_: &mut phone::Plan) {}
+
+/// Outside.
+pub(crate) const ALICE: u8 = 110;
+/// Outside.
+pub(crate) const BOB: u8 = 111;
+/// Outside.
+pub(crate) const CAROL: u8 = 112;
+/// Outside.
+pub(crate) const DAVE: u8 = 113;
+/// Inside.
+pub(crate) const DESK: u8 = 71;
+/// Inside.
+pub(crate) const MACHINE: u8 = 72;
+
 fn registrar_plan(number: u8, dir: &Path) -> registrar::Plan {
     let tls = TlsFiles::beside(&dir.join(format!("inside/registrar{number}")));
-    registrar::Plan::new(
-        &format!("registrar{number}"),
-        first(netns::inside(60 + number)),
-        DOMAIN,
-        tls,
-    )
+    let address = first(netns::inside(60 + number));
+    registrar::Plan::new(&format!("registrar{number}"), address, DOMAIN, tls)
 }
 
 /// Phones are told addresses, so addresses must stand in the certificates.

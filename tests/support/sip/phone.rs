@@ -6,10 +6,11 @@ mod control;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::ear::{self, Ear, Heard};
 use super::registrar::PASSWORD;
 use super::tone::Recording;
 use crate::place::Place;
@@ -45,6 +46,8 @@ pub struct Plan {
     pub calls_max: u8,
     /// The authorities that it trusts.
     pub authorities: PathBuf,
+    /// Seconds that it asks its registrations to last; it registers anew a little earlier.
+    pub registration: u32,
 }
 
 /// On which side of the edge a phone is.
@@ -72,6 +75,7 @@ pub enum Answer {
 pub struct Phone {
     process: Process,
     control: Control,
+    ear: Ear,
     dir: PathBuf,
     aor: String,
 }
@@ -99,6 +103,7 @@ impl Plan {
             has_video: false,
             calls_max: 4,
             authorities: PathBuf::new(),
+            registration: 120,
         }
     }
 
@@ -116,8 +121,10 @@ impl Phone {
         // What an earlier phone of that name has recorded is not this one's.
         drop(fs::remove_dir_all(&dir));
         configuration::write(&dir, plan)?;
-        let mut command = place.command("baresip");
-        command.arg("-f").arg(&dir);
+        let ear = Ear::start(place, &dir.join("wire.pcap"), plan.address)?;
+        // Line by line, so that its log is never behind; with all messages, so that the keys are known.
+        let mut command = place.command("stdbuf");
+        command.args(["-oL", "baresip", "-s", "-f"]).arg(&dir);
         let log = dir.with_extension("log");
         let mut process = Process::spawn(&dir.to_string_lossy(), command, &log)?;
         let socket = SocketAddr::new(CONTROL_ADDRESS, CONTROL_PORT);
@@ -129,6 +136,7 @@ impl Phone {
         Ok(Self {
             process,
             control: Control::new(control.context("no control connection")?),
+            ear,
             dir,
             aor: plan.aor(),
         })
@@ -146,16 +154,6 @@ impl Phone {
                 .any(|line| line.contains(&aor) && line.contains("OK")))
         });
         outcome.with_context(|| self.log().unwrap_or_default())
-    }
-
-    /// Registers anew, and waits for the answer: `200 OK`, or why not.
-    pub fn register(&mut self) -> Result<String> {
-        self.control.forget();
-        self.control.command("uareg", "120 0")?;
-        let event = self.wait("a registrar's answer", |event| {
-            event.class == "register" && event.kind != "REGISTERING"
-        })?;
-        Ok(event.parameter)
     }
 
     /// Calls a user or a URI.
@@ -187,6 +185,18 @@ impl Phone {
     /// Waits until the call has ended; the event's parameter says how.
     pub fn wait_closed(&mut self) -> Result<Event> {
         self.wait_call("CALL_CLOSED")
+    }
+
+    /// Waits until the registrar has refused it.
+    pub fn wait_refused(&self, status: u16) -> Result<()> {
+        let line = format!("{}: ", self.aor.trim_start_matches("sip:"));
+        wait::until_true("a refusal", EVENT_LIMIT, || {
+            let log = self.log()?;
+            Ok(log
+                .lines()
+                .any(|l| l.contains(&line) && l.contains(&status.to_string())))
+        })
+        .with_context(|| self.log().unwrap_or_default())
     }
 
     /// Waits for an event of a call by its name, and fails early if the call ends instead.
@@ -226,7 +236,7 @@ impl Phone {
         let mut start = None;
         wait::until_true(&what, TONE_LIMIT, || {
             let recording = self.heard()?;
-            let from = *start.get_or_insert(recording.length());
+            let from = *start.get_or_insert_with(|| recording.length());
             let news = recording.after(from);
             if news.length() < lasting {
                 bail!("{:?} of it heard, after {from:?}", news.length());
@@ -238,6 +248,47 @@ impl Phone {
             Ok(true)
         })
         .with_context(|| self.log().unwrap_or_default())
+    }
+
+    /// Waits until that tone comes in for at least `lasting` from now on; how long it took to begin.
+    ///
+    /// Unlike [`wait_tone`](Self::wait_tone) this sees what the wire brings, and not what the phone makes of it.
+    pub fn wait_incoming(&self, hertz: u32, lasting: Duration) -> Result<Duration> {
+        let start = SystemTime::now();
+        let what = format!("{hertz} Hz coming in at {}", self.aor);
+        let outcome = wait::until(&what, TONE_LIMIT, || {
+            let heard = self.incoming(start)?;
+            let recording = ear::speech(&heard).last(lasting);
+            let share = recording.share_of(hertz);
+            if recording.length() < lasting || share < PURE {
+                bail!("{:?} of it, share {share:.2}", recording.length());
+            }
+            let first = heard.first().context("nothing")?;
+            Ok(Some(first.time.duration_since(start).unwrap_or_default()))
+        });
+        outcome.with_context(|| self.log().unwrap_or_default())
+    }
+
+    /// Waits until no media comes in for so long.
+    pub fn wait_silence(&self, lasting: Duration) -> Result<()> {
+        wait::until_true(&format!("silence at {}", self.aor), TONE_LIMIT, || {
+            let heard = self.incoming(SystemTime::now() - lasting)?;
+            if heard.is_empty() {
+                return Ok(true);
+            }
+            bail!("{} packets", heard.len())
+        })
+    }
+
+    /// The media that has come in since a moment.
+    pub fn incoming(&self, since: SystemTime) -> Result<Vec<Heard>> {
+        self.ear.since(since, &self.log()?)
+    }
+
+    /// Whether it has no call.
+    pub fn is_idle(&mut self) -> Result<bool> {
+        let calls = self.control.command("listcalls", "")?;
+        Ok(!calls.contains("[line"))
     }
 
     /// Ends it at once, as a dead battery does.

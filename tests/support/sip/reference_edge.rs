@@ -14,6 +14,8 @@ use crate::place::Place;
 pub struct Plan {
     /// Its name in its certificate.
     pub name: String,
+    /// The domain of its users.
+    pub domain: String,
     /// Phones arrive here, TLS 5061.
     pub public: IpAddr,
     /// Faces the registrar, TCP 5060.
@@ -32,6 +34,7 @@ pub fn start(place: &Place, dir: &Path, plan: &Plan) -> Result<Kamailio> {
         include_str!("reference_edge.cfg"),
         &[
             ("NAME", plan.name.clone()),
+            ("DOMAIN", plan.domain.clone()),
             ("PUBLIC", plan.public.to_string()),
             ("LINK", plan.link.to_string()),
             ("REGISTRAR", plan.registrar.to_string()),

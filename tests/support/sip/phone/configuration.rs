@@ -80,6 +80,7 @@ fn modules(plan: &Plan) -> impl Iterator<Item = &'static str> {
 
 fn account(plan: &Plan) -> String {
     let (aor, user, password, proxy) = (plan.aor(), &plan.user, &plan.password, plan.proxy);
+    let registration = plan.registration;
     let answer = match plan.answer {
         Answer::Auto => "auto",
         Answer::Manual => "manual",
@@ -97,7 +98,7 @@ fn account(plan: &Plan) -> String {
         ""
     };
     format!(
-        "<{aor}>;auth_user={user};auth_pass=\"{password}\";{network};regint=120;answermode={answer};\
+        "<{aor}>;auth_user={user};auth_pass=\"{password}\";{network};regint={registration};answermode={answer};\
          audio_codecs=PCMA/8000/1,PCMU/8000/1{video}\n"
     )
 }
