@@ -1,5 +1,6 @@
 //! What is to change in a message, applied in one pass: whatever no edit names goes on byte for byte.
 
+use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -32,6 +33,16 @@ pub struct Edit<'a> {
 struct Change {
     at: Range<usize>,
     text: Range<usize>,
+}
+
+/// Bytes that text is written to.
+struct Text<'a, A: smallvec::Array<Item = u8>>(&'a mut SmallVec<A>);
+
+impl<A: smallvec::Array<Item = u8>> fmt::Write for Text<'_, A> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
 }
 
 impl<'a> Edit<'a> {
@@ -91,14 +102,16 @@ impl<'a> Edit<'a> {
         };
         let is_asked = via.rport() != Rport::Absent;
         if let Some(rport) = via.params().find("rport") {
-            self.replace(rport.whole, format!("rport={}", source.port()));
+            self.write_over(rport.whole, format_args!("rport={}", source.port()));
         }
         let ip = source.ip().to_canonical();
         if let Some(received) = via.params().find("received") {
-            return self.replace(received.whole, format!("received={ip}"));
+            return self.write_over(received.whole, format_args!("received={ip}"));
         }
-        if is_asked || via.host_ip() != Some(ip) {
-            self.add_behind(via.as_bytes(), format!(";received={ip}"));
+        if (is_asked || via.host_ip() != Some(ip))
+            && let Some(at) = self.span(via.as_bytes())
+        {
+            self.change_to(at.end..at.end, format_args!(";received={ip}"));
         }
         self
     }
@@ -160,7 +173,9 @@ impl<'a> Edit<'a> {
 
     /// Sets `Max-Forwards`.
     pub fn set_max_forwards(&mut self, hops: u8) -> &mut Self {
-        self.set(Name::MaxForwards, hops.to_string())
+        let mut digits = SmallVec::<[u8; 4]>::new();
+        write!(Text(&mut digits), "{hops}").ok(); // writing to memory can't fail
+        self.set(Name::MaxForwards, digits)
     }
 
     /// Takes every header of that name off.
@@ -263,6 +278,21 @@ impl<'a> Edit<'a> {
         let mut out = Vec::new();
         self.finish(&mut out);
         out.into()
+    }
+
+    fn write_over(&mut self, part: &[u8], with: fmt::Arguments<'_>) -> &mut Self {
+        if let Some(at) = self.span(part) {
+            self.change_to(at, with);
+        }
+        self
+    }
+
+    /// Only with text of our own making: line ends stay.
+    fn change_to(&mut self, at: Range<usize>, with: fmt::Arguments<'_>) {
+        let start = self.text.len();
+        Text(&mut self.text).write_fmt(with).ok(); // writing to memory can't fail
+        let text = start..self.text.len();
+        self.changes.push(Change { at, text });
     }
 
     fn fields_called(&self, name: &[u8]) -> impl Iterator<Item = (usize, &'a Field)> {

@@ -79,6 +79,12 @@ impl Framer {
         }
     }
 
+    /// Octets of memory that are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// The next item, if it is whole.
     ///
     /// # Errors
@@ -274,7 +280,7 @@ mod tests {
         assert_eq!(framer.next(), Ok(None));
 
         assert_eq!(framer.progress(), Progress::Between);
-        assert_eq!(framer.buffer.capacity(), 0);
+        assert_eq!(framer.held(), 0);
     }
 
     #[test]

@@ -6,9 +6,11 @@
 
 mod allow_list;
 mod http_target;
+mod sip;
 
 pub use allow_list::allow_list;
 pub use http_target::http_target;
+pub use sip::{sip_forward, sip_framing};
 
 pub use crate::link::flow::fuzz as flow;
 pub use crate::media::relay::fuzz::steps as media_relay;
@@ -22,7 +24,7 @@ use crate::link::control::fuzz::{frames, messages, steps};
 pub type Target = fn(&[u8]);
 
 /// Every target that needs nothing but this crate, by the name of its file and its corpus.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("allow_list", allow_list),
     ("control", control),
     ("cookie", cookie),
@@ -30,6 +32,8 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("edge_path", edge_path),
     ("flow", flow),
     ("http_target", http_target),
+    ("sip_forward", sip_forward),
+    ("sip_framing", sip_framing),
     ("media_relay", media_relay),
 ];
 
