@@ -652,3 +652,40 @@ pub const TRUNK_RECEIVE_BYTES: usize = 64 * 1024;
 pub const TRUNK_SEGMENTS_MAX: usize = 44;
 /// Sockets that are reported as readable at once; the others come the next time.
 pub const MEDIA_EVENTS_AT_ONCE: usize = 1024;
+/// Largest UDP payload of the trunk: an Ethernet frame less IPv6 and UDP.
+pub const TRUNK_MTU: u16 = 1452;
+/// Bytes on their way without an acknowledgement before the trunk holds its peace: the peer is gone then.
+pub const TRUNK_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
+/// Media that waits inside QUIC; what is older goes first.
+pub const TRUNK_DATAGRAM_BUFFER_BYTES: usize = 256 * 1024;
+/// The peer acknowledges every so many packets: nothing is sent again, it only shows that the path is alive.
+pub const TRUNK_PACKETS_PER_ACKNOWLEDGEMENT: u32 = 64;
+/// And after this time, so that round trips are measured.
+pub const TRUNK_ACKNOWLEDGEMENT_DELAY: Duration = Duration::from_millis(100);
+/// A packet overtaken by so many others is lost.
+pub const TRUNK_REORDERING_MAX: u32 = 256;
+/// Datagrams of one marking that leave in one turn; more are dropped.
+pub const TRUNK_DATAGRAMS_MAX: usize = 160;
+const _: () = assert!(TRUNK_DATAGRAMS_MAX * TRUNK_MTU as usize <= TRUNK_DATAGRAM_BUFFER_BYTES);
+/// Padding that a datagram gets to be as long as the others of its turn.
+pub const TRUNK_PADDING_MAX: usize = 192;
+/// What buffers of datagrams grow by.
+pub const TRUNK_ARENA_BYTES: usize = 64 * 1024;
+/// Frames in two parts that wait for the second one: a key frame of video in one turn.
+pub const TRUNK_PARTS_WAITING_MAX: usize = 64;
+/// Longest frame that crosses the trunk: the largest UDP payload on any path, and its head.
+pub const MEDIA_FRAME_BYTES_MAX: usize = 2048;
+/// Reads of the trunk's socket in one turn, each of up to 64 KiB; the other sockets wait meanwhile.
+pub const TRUNK_READS_AT_ONCE: usize = 32;
+/// Trunks that one edge-e serves at once, handshakes included.
+pub const TRUNKS_MAX: usize = 64;
+/// Handshakes under way beyond which a peer must first prove that it receives at its address.
+pub const TRUNK_HANDSHAKES_UNPROVED_MAX: usize = 4;
+/// From the first packet of a trunk to the end of its greeting.
+pub const TRUNK_DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A trunk that could not be had for so long is replaced by a TCP connection.
+pub const TRUNK_FALLBACK_AFTER: Duration = Duration::from_secs(3);
+/// Media that has waited for so long in front of a TCP connection is of no use to anybody.
+pub const TRUNK_TCP_AGE_MAX: Duration = Duration::from_millis(40);
+/// Frames that wait in front of a TCP connection: 40 ms of 300 calls with video.
+pub const TRUNK_TCP_FRAMES_MAX: usize = 2048;
