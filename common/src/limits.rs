@@ -689,3 +689,46 @@ pub const TRUNK_FALLBACK_AFTER: Duration = Duration::from_secs(3);
 pub const TRUNK_TCP_AGE_MAX: Duration = Duration::from_millis(40);
 /// Frames that wait in front of a TCP connection: 40 ms of 300 calls with video.
 pub const TRUNK_TCP_FRAMES_MAX: usize = 2048;
+
+// --- SIP on edge-c ---
+
+/// Client connections for SIP that one edge-c takes: some 10 KB each with its registration.
+pub const SIP_CLIENTS_MAX: usize = 100_000;
+/// Connections towards the inside, dialled and accepted: some hundred nodes, and gateways that call back.
+pub const SIP_INNER_CONNECTIONS_MAX: usize = 1024;
+/// Messages that wait for one connection inside, while it is dialled or its peer is slow.
+pub const SIP_INNER_QUEUE_MESSAGES: usize = 4096;
+/// And their octets: what a node takes in seconds.
+pub const SIP_INNER_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+/// What is handed to the system in one write.
+pub const SIP_INNER_WRITE_BYTES: usize = 64 * 1024;
+/// Messages that are told as lost when a connection breaks before its peer has said anything: a burst of registrations.
+pub const SIP_INNER_UNCONFIRMED_MAX: usize = 1024;
+/// A connection inside on which nothing moves either way is closed: those to nodes are probed far more often.
+pub const SIP_INNER_IDLE_TIMEOUT: Duration = Duration::from_mins(10);
+/// A connection inside that takes nothing is dead: well before a client gives its transaction up (32 s).
+pub const SIP_INNER_DEAD_AFTER: Duration = Duration::from_secs(10);
+/// Largest datagram there is.
+pub const SIP_DATAGRAM_BYTES_MAX: usize = 65_535;
+/// In this much of an answer to a probe its Via is found.
+pub const SIP_PROBE_HEAD_BYTES: usize = 4096;
+/// Messages that wait for one client; beyond it the client doesn't read, and is closed rather than waited for.
+pub const SIP_FLOW_QUEUE_MESSAGES: usize = 128;
+/// And their octets: a few of the largest.
+pub const SIP_FLOW_QUEUE_BYTES: usize = 512 * 1024;
+const _: () = assert!(SIP_FLOW_QUEUE_BYTES > 4 * FLOW_MESSAGE_BYTES_MAX);
+/// How long edge-e may take to close a client that it was told to close.
+pub const SIP_FLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Clients that a drain sends away at a time, and how long it waits before the next ones: they come back through another
+/// edge-c, which should not get them all at once.
+pub const SIP_DRAIN_BATCH: usize = 200;
+/// How often the nodes of registrars are looked up: answers come from the cache until their TTL ends.
+pub const SIP_REGISTRARS_INTERVAL: Duration = Duration::from_secs(10);
+/// How often clients are told to say that they are there: well below the minutes that NAT keeps a mapping.
+pub const SIP_FLOW_TIMER_DEFAULT: Duration = Duration::from_mins(2);
+/// Shortest that may be set: phones would spend their battery on it.
+pub const SIP_FLOW_TIMER_MIN: Duration = Duration::from_secs(10);
+/// Longest that may be set.
+pub const SIP_FLOW_TIMER_MAX: Duration = Duration::from_hours(1);
+/// See [`SIP_DRAIN_BATCH`].
+pub const SIP_DRAIN_INTERVAL: Duration = Duration::from_millis(100);

@@ -18,7 +18,7 @@ use common::net::{Domain, HostPort};
 use common::policy::allow_list::OAuth;
 use common::policy::rate_limit::Quota;
 use common::runtime::admin::{self, Admin, Condition, Readiness};
-use common::runtime::drain::Drain;
+use common::runtime::drain::{Drain, Signal};
 use common::runtime::exit::RunError;
 use common::runtime::expiry::Expiry;
 use common::runtime::reload::{self, FileWatch, Hangups, ReloadMetrics};
@@ -49,6 +49,9 @@ use crate::stream::Streams;
 use crate::stream::blocked::Blocked;
 use crate::uds::{self, Uds};
 use crate::upstream::http::{self as upstream, Upstreams};
+use sip::SipApp;
+
+mod sip;
 
 /// Serves until `shutdown` resolves, then drains.
 ///
@@ -69,7 +72,7 @@ pub async fn run(
     let listener = listen::bind(config.admin.listen)
         .map_err(|error| RunError::bind("admin.listen", config.admin.listen, &error))?;
 
-    let app = App::new(config, metrics)?;
+    let app = App::new(config, metrics, &supervisor.drain().signal())?;
     app.keep_current(&loaded, &reloads, &supervisor).await?;
     app.spawn(config, &supervisor);
     app.admin(listener, registry, config, log, &supervisor);
@@ -91,6 +94,7 @@ struct App {
     discovery: Arc<Discovery>,
     uds: Arc<Uds>,
     links: Vec<Arc<LinkClient>>,
+    sip: Option<SipApp>,
     inside_tls: InsideTls,
     link_tls: Arc<ArcSwap<rustls::ClientConfig>>,
     policies: Vec<watch::Sender<Arc<Policy>>>,
@@ -100,7 +104,7 @@ struct App {
 }
 
 impl App {
-    fn new(config: &Config, metrics: Metrics) -> Result<Self, RunError> {
+    fn new(config: &Config, metrics: Metrics, drain: &Signal) -> Result<Self, RunError> {
         let dns = Arc::new(dns(config, &metrics)?);
         let discovery = Arc::new(Discovery::new(
             discovery_config(config),
@@ -128,7 +132,7 @@ impl App {
         let upstreams = Upstreams::new(
             upstream_config(config),
             Arc::clone(&inside_tls),
-            dns,
+            Arc::clone(&dns),
             Arc::clone(&discovery),
         )
         .counting(metrics.clone());
@@ -151,6 +155,7 @@ impl App {
         let link_tls = Arc::new(ArcSwap::from_pointee(link_tls(config).map_err(unusable)?));
         let expiry = Arc::new(Expiry::new(metrics.certificates.clone()));
         expiry.replace(in_use(config));
+        let sip = SipApp::start(config, &sessions, &dns, &metrics)?;
         let mut app = Self {
             sessions,
             streams,
@@ -158,6 +163,7 @@ impl App {
             discovery,
             uds,
             links: Vec::new(),
+            sip,
             inside_tls,
             link_tls,
             policies: Vec::new(),
@@ -165,11 +171,11 @@ impl App {
             expiry,
             metrics,
         };
-        app.add_links(config)?;
+        app.add_links(config, drain)?;
         Ok(app)
     }
 
-    fn add_links(&mut self, config: &Config) -> Result<(), RunError> {
+    fn add_links(&mut self, config: &Config, drain: &Signal) -> Result<(), RunError> {
         let instance = greeting::instance();
         let workers = Workers::start("edge-c", config.worker_threads).map_err(unusable)?;
         for edge in &config.edges {
@@ -184,6 +190,10 @@ impl App {
                 workers.clone(),
                 self.metrics.clone(),
             );
+            let link = match &self.sip {
+                Some(sip) => link.with_streams(sip.sip.stream_service(drain.clone())),
+                None => link,
+            };
             self.links.push(Arc::new(link));
             self.policies.push(policy);
         }
@@ -247,6 +257,14 @@ impl App {
         let policies = policies
             .collect::<Result<Vec<_>, _>>()
             .map_err(Reload::other)?;
+        match (&self.sip, &config.sip) {
+            (Some(sip), _) => sip.apply(config).map_err(Reload::Other)?,
+            (None, None) => {}
+            (None, Some(_)) => {
+                let reason = "[sip] is new: restart edge-c for that";
+                return Err(Reload::Other(reason.to_owned()));
+            }
+        }
         self.discovery.reconfigure(discovery_config(config));
         self.streams.domains.store(Arc::new(domains));
         self.streams.realm.store(Arc::new(realm));
@@ -276,6 +294,11 @@ impl App {
                 "live_edges",
                 note_live(self.live_edges.clone(), Arc::clone(link)),
             ));
+        }
+        if let Some(sip) = &self.sip {
+            drop(supervisor.spawn("registrars", sip.clone().keep_registrars()));
+            drop(supervisor.spawn("sip_revocations", sip.clone().follow_revocations()));
+            drop(supervisor.spawn("sip_drain", sip.clone().drain(drain.signal())));
         }
         let sessions = self.sessions.clone();
         let signal = drain.signal();
@@ -424,8 +447,9 @@ impl App {
             .iter()
             .map(|(node, state)| json!({ "node": node.to_string(), "state": format!("{state:?}") }))
             .collect();
+        let sip = self.sip.as_ref().map(SipApp::status);
         json!({ "name": name, "links": links, "nodes": nodes, "sessions": self.sessions.stats().sessions,
-            "blocked_requests": self.streams.blocked.to_json() })
+            "blocked_requests": self.streams.blocked.to_json(), "sip": sip })
     }
 }
 

@@ -17,6 +17,7 @@ use common::time::UnixTime;
 mod allow_list;
 mod cross;
 mod read;
+pub mod sip;
 mod warning;
 
 /// Everything that edge-c is told.
@@ -46,6 +47,8 @@ pub struct Config {
     pub session: Session,
     /// What is done to answers of inner servers.
     pub proxy: Proxy,
+    /// SIP, if there is any.
+    pub sip: Option<sip::Sip>,
     /// Where operators look in.
     pub admin: Admin,
     /// What is logged.

@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod policy;
 pub mod sessions;
 pub mod sign_in;
+pub mod sip;
 pub mod stream;
 #[cfg(test)]
 mod testing;

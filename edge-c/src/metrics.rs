@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::dial::DialError;
+use crate::sip::metrics::SipMetrics;
 
 common::label! {
     /// How a sign-in ended.
@@ -148,6 +149,8 @@ pub struct Metrics {
     pub rule_hits: Named<Counter>,
     /// Certificates in use.
     pub certificates: Certificates,
+    /// SIP.
+    pub sip: SipMetrics,
 }
 
 impl DialOutcome {
@@ -234,6 +237,7 @@ impl Metrics {
                 "rule",
             ),
             certificates: Certificates::register(registry),
+            sip: SipMetrics::register(registry),
         }
     }
 }

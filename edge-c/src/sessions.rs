@@ -9,6 +9,7 @@
 //! ```
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use common::mra::cookie::{
 };
 use common::net::Domain;
 use common::redact::{Redacted, Secret};
-use common::session::Session;
+use common::session::{Session, UserName};
 use common::time::UnixTime;
 use tokio::sync::{broadcast, watch};
 use tokio::time::MissedTickBehavior;
@@ -170,6 +171,22 @@ impl Sessions {
             .store
             .look_up(&cookie.session_id())
             .filter(|session| !session.has_expired(now))
+    }
+
+    /// Whether a user has a live session; with `address`, one that was begun from there.
+    #[must_use]
+    pub fn is_signed_in(&self, user: &UserName, address: Option<IpAddr>, now: UnixTime) -> bool {
+        let sessions = self.0.store.of_user(user);
+        let mut live = sessions.iter().filter(|session| !session.has_expired(now));
+        live.any(|session| address.is_none_or(|address| session.client.0.ip() == address))
+    }
+
+    /// A key for another purpose, derived from the state key: the same after every start, unless the state is in memory.
+    ///
+    /// # Errors
+    /// [`SealError`] if the crypto library refuses, which it never should.
+    pub fn derived_key(&self, label: &'static [u8]) -> Result<[u8; 32], SealError> {
+        self.0.state_key.derived(label)
     }
 
     /// Opens the credential of a session, if one was kept. Ask only when it is about to be sent, and only for a host that

@@ -1,3 +1,4 @@
-//! Connections to the inner servers, one file for each protocol. Reached only with an authorised request.
+//! Connections to inner servers.
 
 pub mod http;
+pub mod sip;

@@ -90,6 +90,49 @@ pub fn inside_client(anchors: RootCertStore) -> Result<ClientConfig, rustls::Err
     Ok(config)
 }
 
+/// SIP of edge-c towards registrars: as [`inside_client`], with an own certificate where there is one.
+///
+/// # Errors
+/// [`rustls::Error`] if the provider lacks a protocol version.
+pub fn sip_client(
+    identity: Option<CertifiedKey>,
+    anchors: RootCertStore,
+) -> Result<ClientConfig, rustls::Error> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(anchors);
+    let mut config = match identity {
+        Some(identity) => builder.with_client_cert_resolver(Arc::new(Single(Arc::new(identity)))),
+        None => builder.with_no_client_auth(),
+    };
+    let cache = ClientSessionMemoryCache::new(limits::INSIDE_TLS_SESSIONS_MAX);
+    config.resumption = Resumption::store(Arc::new(cache));
+    Ok(config)
+}
+
+/// SIP of edge-c from registrars: they must show a certificate of `anchors`, or none is asked for.
+///
+/// # Errors
+/// A text that says which part rustls refuses.
+pub fn sip_server(
+    identity: CertifiedKey,
+    anchors: Option<RootCertStore>,
+) -> Result<ServerConfig, String> {
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let builder = match anchors {
+        Some(anchors) => {
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(anchors), provider());
+            let verifier = verifier.build();
+            builder.with_client_cert_verifier(verifier.map_err(|error| error.to_string())?)
+        }
+        None => builder.with_no_client_auth(),
+    };
+    Ok(builder.with_cert_resolver(Arc::new(Single(Arc::new(identity)))))
+}
+
 /// The public certificates, by the names they hold; replaced while connections go on.
 #[derive(Debug)]
 pub struct Certificates {

@@ -11,7 +11,9 @@ use common::limits;
 use common::net::{Deployment, Domain};
 use common::policy::allow_list::{Node, NodeKind};
 
-use super::{Config, Dns, Edge, Inside, Link, Proxy, ServiceDomain, Session, SignIn, Sso, cross};
+use super::{
+    Config, Dns, Edge, Inside, Link, Proxy, ServiceDomain, Session, SignIn, Sso, cross, sip,
+};
 
 pub(super) fn config(root: &Table<'_>) -> Option<Config> {
     let allowed = "the name in its link certificate, such as name = \"edge-c1.link.internal\"";
@@ -40,6 +42,8 @@ pub(super) fn config(root: &Table<'_>) -> Option<Config> {
     let cookie_domain = cross::cookie_domain(&session_table, edges.as_deref());
     let session = session(&session_table, cookie_domain);
     let proxy = proxy(&root.table("proxy"));
+    let registrar_tables = sip::registrar_tables(root);
+    let sip = sip::read(&root.table("sip"), &registrar_tables);
     let admin = Admin::read(&root.table("admin"), limits::ADMIN_PORT_EDGE_C);
     let log = Log::read(&root.table("log"));
     let DrainGrace(drain_grace) = DrainGrace::read(&root.table("drain"));
@@ -58,6 +62,7 @@ pub(super) fn config(root: &Table<'_>) -> Option<Config> {
         sign_in,
         session: session?,
         proxy,
+        sip,
         admin,
         log,
         drain_grace,
@@ -66,6 +71,7 @@ pub(super) fn config(root: &Table<'_>) -> Option<Config> {
     cross::edges(&edge_tables, &config.edges);
     cross::domains(&domain_tables, &dns_table, &config);
     cross::nodes(&node_tables, &config);
+    sip::cross(&registrar_tables, &dns_table, &config);
     Some(config)
 }
 
@@ -222,7 +228,7 @@ fn sign_in(table: &Table<'_>) -> SignIn {
 }
 
 /// RFC 9110 section 5.6.4: what needs no escape inside a quoted string.
-fn realm(value: &Value<'_>) -> Result<String, Problem> {
+pub(super) fn realm(value: &Value<'_>) -> Result<String, Problem> {
     let text = value.text()?;
     let is_plain = |b: u8| (b' '..=b'~').contains(&b) && b != b'"' && b != b'\\';
     if text.bytes().all(is_plain) {

@@ -278,6 +278,7 @@ fn defaults_in_the_example_are_the_real_ones() {
     expected.domains[0].voice_services_domain = whole.domains[0].voice_services_domain.clone();
     expected.nodes = whole.nodes.clone();
     expected.inside.bind_address = whole.inside.bind_address;
+    expected.sip = whole.sip.clone();
     expected.allow_list_file = whole.allow_list_file.clone();
     expected.admin.names = whole.admin.names.clone();
     expected.worker_threads = whole.worker_threads;

@@ -117,11 +117,26 @@ impl Dns {
     /// # Errors
     /// [`DnsError::Unanswered`] if no server said whether there are any, and no earlier answer is remembered.
     pub async fn service(&self, service: KnownService, zone: &str) -> Result<SrvAnswer, DnsError> {
-        let Some(resolver) = &self.resolver else {
-            return Ok(SrvAnswer::Absent);
-        };
         let Ok(name) = Name::from_str(&format!("{}._tcp.{zone}.", service.as_str())) else {
             // Longer than a name can be: nobody can have made such a record.
+            return Ok(SrvAnswer::Absent);
+        };
+        self.srv_of(name).await
+    }
+
+    /// The SRV records of a name that the configuration has.
+    ///
+    /// # Errors
+    /// As [`Self::service`].
+    pub async fn srv(&self, name: &Domain) -> Result<SrvAnswer, DnsError> {
+        match fqdn(name) {
+            Ok(name) => self.srv_of(name).await,
+            Err(_) => Ok(SrvAnswer::Absent),
+        }
+    }
+
+    async fn srv_of(&self, name: Name) -> Result<SrvAnswer, DnsError> {
+        let Some(resolver) = &self.resolver else {
             return Ok(SrvAnswer::Absent);
         };
         if let Some(answer) = kept(&self.services).during_outage(&name, Instant::now()) {

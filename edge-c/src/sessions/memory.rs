@@ -281,6 +281,16 @@ impl SessionStore for MemoryStore {
             .map(Arc::clone)
     }
 
+    fn of_user(&self, user: &UserName) -> Vec<Arc<Session>> {
+        let index = self.index();
+        let ids = index
+            .by_user
+            .get(user)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        ids.iter().filter_map(|id| self.look_up(id)).collect()
+    }
+
     fn insert(&self, session: Arc<Session>) -> StoreFuture<'_, Result<(), StoreError>> {
         let id = session.id;
         self.add(&mut self.index(), session);

@@ -83,6 +83,20 @@ impl StateKey {
         Sealer::derive(self.0.reveal(), b"edge-c session snapshot 1")
     }
 
+    /// Octets for another purpose, which `label` names.
+    ///
+    /// # Errors
+    /// [`SealError::Opening`] if the crypto library refuses the key, which it never should.
+    pub(super) fn derived(&self, label: &[u8]) -> Result<[u8; 32], SealError> {
+        let extracted = Salt::new(HKDF_SHA256, &[]).extract(self.0.reveal());
+        let mut octets = [0; 32];
+        extracted
+            .expand(&[label], HKDF_SHA256)
+            .and_then(|expanded| expanded.fill(&mut octets))
+            .map(|()| octets)
+            .map_err(|_| SealError::Opening)
+    }
+
     fn credential_sealer(&self, cookie: &CookieValue) -> Result<Sealer, SealError> {
         let own = self.0.reveal().iter().copied();
         let both: Zeroizing<Vec<u8>> = Zeroizing::new(own.chain(cookie.random()).collect());

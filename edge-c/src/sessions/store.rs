@@ -78,6 +78,9 @@ pub(super) trait SessionStore: fmt::Debug + Send + Sync {
     /// Finds a session, expired or not.
     fn look_up(&self, id: &SessionId) -> Option<Arc<Session>>;
 
+    /// The sessions of a user, expired or not.
+    fn of_user(&self, user: &UserName) -> Vec<Arc<Session>>;
+
     /// Keeps a session.
     fn insert(&self, session: Arc<Session>) -> StoreFuture<'_, Result<(), StoreError>>;
 

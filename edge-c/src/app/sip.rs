@@ -1,0 +1,251 @@
+//! SIP in edge-c: from its configuration to the thread that serves it, and the tasks around it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use common::id::EdgeIndex;
+use common::limits;
+use common::net::{Host, HostPort};
+use common::runtime::drain::Signal;
+use common::runtime::exit::RunError;
+use common::sip::flow_token::FlowTokenKeys;
+use common::sip::proxy::{EdgeName, IdentityPolicy, NodeState, PassBodies, Registrar, SessionGate};
+use common::tls::config as tls;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::unusable;
+use crate::config::{self, Config};
+use crate::discovery::dns::Dns;
+use crate::discovery::srv::Dice;
+use crate::metrics::Metrics;
+use crate::sessions::Sessions;
+use crate::sip::users::{self, Users};
+use crate::sip::{self, InnerTls, Services, Sip, StartError};
+use crate::upstream::sip::resolve::{RegistrarConfig, Resolver};
+
+/// SIP that runs, and what its tasks need.
+#[derive(Clone)]
+pub(super) struct SipApp {
+    pub(super) sip: Arc<Sip>,
+    tls: InnerTls,
+    registrars: Arc<ArcSwap<Vec<RegistrarConfig>>>,
+    /// What only a restart changes.
+    fixed: Arc<config::sip::Sip>,
+    gate: SessionGate,
+    sessions: Sessions,
+    dns: Arc<Dns>,
+}
+
+impl SipApp {
+    /// Binds every socket of `[sip]` and starts its thread; `None` without `[sip]`.
+    pub(super) fn start(
+        config: &Config,
+        sessions: &Sessions,
+        dns: &Arc<Dns>,
+        metrics: &Metrics,
+    ) -> Result<Option<Self>, RunError> {
+        let Some(settings) = &config.sip else {
+            return Ok(None);
+        };
+        let tls = InnerTls {
+            client: Arc::new(ArcSwap::from_pointee(
+                client_tls(config, settings).map_err(unusable)?,
+            )),
+            server: server_tls(config, settings)
+                .map_err(unusable)?
+                .map(|tls| Arc::new(ArcSwap::from_pointee(tls))),
+        };
+        let services = Services {
+            bodies: Box::new(PassBodies),
+            users: Arc::new(Users::new(sessions.clone())),
+            tls: tls.clone(),
+            metrics: metrics.sip.clone(),
+        };
+        let sip_config = sip_config(config, settings, sessions)?;
+        let sip = Sip::start(sip_config, services).map_err(not_started)?;
+        Ok(Some(Self {
+            sip: Arc::new(sip),
+            tls,
+            registrars: Arc::new(ArcSwap::from_pointee(settings.registrars.clone())),
+            fixed: Arc::new(settings.clone()),
+            gate: settings.session_gate,
+            sessions: sessions.clone(),
+            dns: Arc::clone(dns),
+        }))
+    }
+
+    /// Takes over what may change while connections go on.
+    pub(super) fn apply(&self, config: &Config) -> Result<(), String> {
+        let Some(settings) = &config.sip else {
+            return Err("[sip] is gone: restart edge-c for that".to_owned());
+        };
+        let same = config::sip::Sip {
+            registrars: self.fixed.registrars.clone(),
+            identity: self.fixed.identity.clone(),
+            trust_anchors: self.fixed.trust_anchors.clone(),
+            ..settings.clone()
+        };
+        if same != *self.fixed {
+            tracing::warn!(
+                side = "local",
+                reason = "only [[registrar]] and certificates are taken over while running",
+                remedy = "restart edge-c for the rest of [sip]",
+                "a change of [sip] waits"
+            );
+        }
+        let client = client_tls(config, settings)?;
+        if let (Some(current), Some(server)) = (&self.tls.server, server_tls(config, settings)?) {
+            current.store(Arc::new(server));
+        }
+        self.tls.client.store(Arc::new(client));
+        self.registrars.store(Arc::new(settings.registrars.clone()));
+        Ok(())
+    }
+
+    /// Looks the registrars' nodes up, at once and then every now and then, and whenever the configuration changed.
+    pub(super) async fn keep_registrars(self) {
+        let mut resolver = Resolver::default();
+        let mut dice = Dice::from_entropy();
+        let mut known: Vec<Registrar> = Vec::new();
+        let mut ticks = interval(REGISTRARS_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let configured = self.registrars.load_full();
+            let found = resolver
+                .resolve(&configured, &known, &self.dns, &mut dice)
+                .await;
+            if !is_same(&found, &known) {
+                for registrar in found.iter().filter(|registrar| registrar.nodes.is_empty()) {
+                    tracing::warn!(side = "upstream", registrar = %registrar.name, reason = "it has no node with an address",
+                        remedy = "look at its `nodes` or `srv`, and at the inside DNS", "nobody can register there");
+                }
+                known.clone_from(&found);
+                self.sip.set_registrars(found);
+            }
+        }
+    }
+
+    /// Closes the connections of users whose sessions were revoked.
+    pub(super) async fn follow_revocations(self) {
+        let mut tombstones = self.sessions.filter_feed().tombstones;
+        while !matches!(
+            tombstones.recv().await,
+            Err(broadcast::error::RecvError::Closed)
+        ) {
+            if self.gate != SessionGate::Off {
+                self.sip
+                    .close_users(|aor| users::is_gone(&self.sessions, aor));
+            }
+        }
+    }
+
+    pub(super) async fn drain(self, signal: Signal) {
+        self.sip.drain(signal).await;
+    }
+
+    pub(super) fn status(&self) -> Value {
+        let status = self.sip.status();
+        let nodes = status.nodes.iter().map(|node| {
+            let state = match node.state {
+                None => "unknown",
+                Some(NodeState::Down) => "down",
+                Some(NodeState::Up) => "up",
+            };
+            json!({ "registrar": &*node.registrar, "transport": node.transport.uri_name(),
+                "address": node.address, "host": node.host.to_string(), "state": state })
+        });
+        json!({ "connections": status.flows, "registrations": status.registrations, "dialogs": status.dialogs,
+            "connections_inside": status.connections, "nodes": nodes.collect::<Vec<_>>() })
+    }
+}
+
+/// The order among nodes of one registrar is drawn anew by each look-up, which is no reason to tell anybody.
+fn is_same(found: &[Registrar], known: &[Registrar]) -> bool {
+    let sorted = |registrars: &[Registrar]| {
+        let mut registrars = registrars.to_vec();
+        for registrar in &mut registrars {
+            registrar.nodes.sort_by_key(|node| node.id);
+        }
+        registrars
+    };
+    sorted(found) == sorted(known)
+}
+
+fn sip_config(
+    config: &Config,
+    settings: &config::sip::Sip,
+    sessions: &Sessions,
+) -> Result<sip::Config, RunError> {
+    let key = sessions.derived_key(FLOW_TOKEN_LABEL).map_err(unusable)?;
+    let edges = config.edges.iter().zip(0..);
+    let edges = edges.map(|(edge, index)| EdgeName {
+        index: EdgeIndex(index),
+        host: HostPort {
+            host: edge.advertised_addresses.first().map_or_else(
+                || Host::Name(edge.name.clone()),
+                |address| Host::Address(*address),
+            ),
+            port: edge.sip_port.get(),
+        },
+    });
+    Ok(sip::Config {
+        listen: settings.listen.clone(),
+        names: settings.names.clone(),
+        edges: edges.collect(),
+        edge_names: config.edges.iter().map(|edge| edge.name.clone()).collect(),
+        identity: IdentityPolicy {
+            session_gate: settings.session_gate,
+            may_register_others: settings.may_register_others,
+        },
+        flow_token_keys: FlowTokenKeys::new(&key, None),
+        flow_timer: settings.flow_timer,
+        connect_timeout: config.inside.connect_timeout,
+    })
+}
+
+fn anchors(config: &Config, settings: &config::sip::Sip) -> Result<RootCertStore, String> {
+    let files = if settings.trust_anchors.is_empty() {
+        &config.inside.trust_anchors
+    } else {
+        &settings.trust_anchors
+    };
+    common::config::pem::trust_anchors(files).map_err(|error| error.to_string())
+}
+
+fn client_tls(config: &Config, settings: &config::sip::Sip) -> Result<ClientConfig, String> {
+    let identity = settings
+        .identity
+        .as_ref()
+        .map(config::sip::load)
+        .transpose()?;
+    tls::sip_client(identity, anchors(config, settings)?).map_err(|error| error.to_string())
+}
+
+fn server_tls(
+    config: &Config,
+    settings: &config::sip::Sip,
+) -> Result<Option<ServerConfig>, String> {
+    let Some(identity) = &settings.identity else {
+        return Ok(None);
+    };
+    let asked_for = settings
+        .is_certificate_required
+        .then(|| anchors(config, settings));
+    tls::sip_server(config::sip::load(identity)?, asked_for.transpose()?).map(Some)
+}
+
+fn not_started(error: StartError) -> RunError {
+    match error {
+        StartError::Bind { listen, error } => RunError::bind("sip.listen", listen.address, &error),
+        StartError::Random | StartError::Thread(_) => unusable(error),
+    }
+}
+
+/// As often as inner nodes are looked up; answers come from the cache until their TTL ends.
+const REGISTRARS_INTERVAL: Duration = limits::SIP_REGISTRARS_INTERVAL;
+const FLOW_TOKEN_LABEL: &[u8] = b"edge-c sip flow token 1";

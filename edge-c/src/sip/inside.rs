@@ -1,0 +1,102 @@
+//! What arrives from inside: datagrams, and connections that registrars open.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use common::limits;
+use common::sip::proxy::{NodePeer, Transport};
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio_rustls::TlsAcceptor;
+
+use super::shell::{EndOnDrop, Shell};
+use crate::upstream::sip::connection::{self, Stream};
+use crate::upstream::sip::listen::{self, Bound};
+
+type ServerTls = Option<Arc<ArcSwap<ServerConfig>>>;
+
+/// Serves every socket, and lets the shell's clock run.
+pub(super) fn serve(shell: &Arc<Shell>, bound: Bound, tls: &ServerTls, runtime: &Handle) {
+    for socket in bound.udp {
+        let shell = Arc::clone(shell);
+        drop(runtime.spawn(async move {
+            let Ok(local) = socket.local_addr() else {
+                return;
+            };
+            let received = |remote, message| {
+                let peer = NodePeer {
+                    transport: Transport::Udp,
+                    local,
+                    remote,
+                    connection: None,
+                };
+                shell.node_message(peer, message);
+            };
+            listen::read_datagrams(&socket, received).await;
+        }));
+    }
+    for (transport, listener) in bound.streams {
+        let (shell, tls, handle) = (Arc::clone(shell), tls.clone(), runtime.clone());
+        drop(runtime.spawn(async move {
+            let accepted = |stream, peer| {
+                let accepting = accept(Arc::clone(&shell), transport, tls.clone(), stream, peer);
+                drop(handle.spawn(accepting));
+            };
+            listen::accept(&listener, accepted).await;
+        }));
+    }
+    let shell = Arc::clone(shell);
+    drop(runtime.spawn(async move { shell.run().await }));
+}
+
+async fn accept(
+    shell: Arc<Shell>,
+    transport: Transport,
+    tls: ServerTls,
+    stream: TcpStream,
+    remote: SocketAddr,
+) {
+    let Some((id, outbox)) = shell.enter_connection() else {
+        tracing::warn!(side = "upstream", %remote, reason = "too many connections inside",
+            remedy = "look for an element that connects without end", "SIP connection from inside refused");
+        return;
+    };
+    let _ended = EndOnDrop {
+        shell: &shell,
+        id,
+        outbox: &outbox,
+    };
+    match handshake(transport, tls, stream).await {
+        Ok((stream, local)) => {
+            let peer = NodePeer {
+                transport,
+                local,
+                remote,
+                connection: Some(id),
+            };
+            shell.run_connection(id, peer, stream, &outbox).await;
+        }
+        Err(error) => tracing::info!(side = "upstream", %remote, reason = %error,
+            remedy = "the element must trust edge-c's certificate and show one that edge-c trusts",
+            "SIP connection from inside refused"),
+    }
+}
+
+async fn handshake(
+    transport: Transport,
+    tls: ServerTls,
+    stream: TcpStream,
+) -> std::io::Result<(Box<dyn Stream>, SocketAddr)> {
+    connection::configure(&stream)?;
+    let local = stream.local_addr()?;
+    if transport != Transport::Tls {
+        return Ok((Box::new(stream), local));
+    }
+    let tls = tls.ok_or(std::io::ErrorKind::Unsupported)?;
+    let accepting = TlsAcceptor::from(tls.load_full()).accept(stream);
+    let accepted = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, accepting).await;
+    let stream = accepted.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?;
+    Ok((Box::new(stream), local))
+}

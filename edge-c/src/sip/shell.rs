@@ -1,0 +1,505 @@
+//! The shell around the proxy core: what arrives goes in, what comes out is sent or told at once.
+//!
+//! Everything around it lives on one thread, so nobody ever waits for the lock, and a message crosses no thread between a
+//! client's stream and a registrar's socket. The lock is what lets the tasks of that thread share the core.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use bytes::Bytes;
+use common::limits;
+use common::link::flow::{self, FlowClose, Frame, Gate};
+use common::runtime::clock;
+use common::sip::digest::HashSource;
+use common::sip::proxy::{
+    BodyAnchor, CloseReason, ConnectionId, Destination, Event, FlowId, FlowPeer, NodePeer, Proxy,
+    Registrar, Services, Transmit, TransmitId,
+};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::flows::Flows;
+use super::metrics::SipMetrics;
+use super::tell;
+use crate::upstream::sip::outbox::Outbox;
+use crate::upstream::sip::probe::{Change, Probe, Probes};
+use crate::upstream::sip::{Dialling, Inner, NewConnection, Sent, Target, connection};
+
+/// What a shell is made of.
+pub struct Parts {
+    /// The core.
+    pub proxy: Proxy,
+    /// Rewrites bodies.
+    pub bodies: Box<dyn BodyAnchor + Send>,
+    /// Knows users.
+    pub users: Arc<dyn HashSource + Send + Sync>,
+    /// The sockets towards the inside.
+    pub inner: Inner<Ticket>,
+    /// How connections are dialled.
+    pub dialling: Dialling,
+    /// Which nodes answer.
+    pub probes: Probes,
+    /// What is counted.
+    pub metrics: SipMetrics,
+    /// The thread.
+    pub runtime: Handle,
+}
+
+/// The shell. Shared by the tasks of its thread.
+pub struct Shell {
+    core: Mutex<Core>,
+    dialling: Dialling,
+    runtime: Handle,
+    /// The next deadline came nearer.
+    timer: Notify,
+    own: Weak<Self>,
+}
+
+/// Who wants to know that a message was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ticket {
+    /// The core.
+    Core(TransmitId),
+    /// The prober, of this node.
+    Probe(common::sip::proxy::NodeId),
+}
+
+struct Core {
+    proxy: Proxy,
+    bodies: Box<dyn BodyAnchor + Send>,
+    users: Arc<dyn HashSource + Send + Sync>,
+    flows: Flows,
+    inner: Inner<Ticket>,
+    probes: Probes,
+    registrars: Vec<Registrar>,
+    metrics: SipMetrics,
+    /// What could not be sent since the core was told last.
+    failed: Vec<TransmitId>,
+    /// Connections to be dialled.
+    dials: Vec<NewConnection<Ticket>>,
+    /// When the timer fires.
+    armed: Option<Instant>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for EndOnDrop<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndOnDrop")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Shell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shell").finish_non_exhaustive()
+    }
+}
+
+impl Shell {
+    /// A shell that nothing has reached yet. [`Self::run`] is its clock.
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let core = Core {
+            proxy: parts.proxy,
+            bodies: parts.bodies,
+            users: parts.users,
+            flows: Flows::new(parts.metrics.clone()),
+            inner: parts.inner,
+            probes: parts.probes,
+            registrars: Vec::new(),
+            metrics: parts.metrics,
+            failed: Vec::new(),
+            dials: Vec::new(),
+            armed: None,
+        };
+        Arc::new_cyclic(|own| Self {
+            core: Mutex::new(core),
+            dialling: parts.dialling,
+            runtime: parts.runtime,
+            timer: Notify::new(),
+            own: Weak::clone(own),
+        })
+    }
+
+    /// Calls the core whenever it has asked for it. Never ends.
+    pub async fn run(&self) {
+        loop {
+            let armed = self.lock().armed;
+            let wait = async {
+                match armed {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            // Both are cancel safe: the deadline is read anew.
+            tokio::select! {
+                () = wait => self.input(|core, now| {
+                    core.armed = None;
+                    core.handle_timeout(now);
+                }),
+                () = self.timer.notified() => {}
+            }
+        }
+    }
+
+    /// A client's stream has arrived; `None` if there are too many.
+    #[must_use]
+    pub fn open_flow(&self, peer: FlowPeer) -> Option<(FlowId, Arc<Outbox<()>>)> {
+        self.input(|core, now| {
+            let (flow, outbox) = core.flows.open()?;
+            core.proxy.handle_flow_opened(flow, peer, now);
+            Some((flow, outbox))
+        })
+    }
+
+    /// A client sent a message.
+    pub fn flow_message(&self, flow: FlowId, message: Bytes) {
+        self.input(|core, now| {
+            core.metrics.from_clients.inc();
+            core.with_services(|proxy, services| {
+                proxy.handle_flow_message(flow, message, services, now);
+            });
+        });
+    }
+
+    /// A client's stream has ended.
+    pub fn close_flow(&self, flow: FlowId) {
+        self.input(|core, now| {
+            core.flows.remove(flow);
+            core.with_services(|proxy, services| proxy.handle_flow_closed(flow, services, now));
+        });
+    }
+
+    /// An element inside sent a message.
+    pub fn node_message(&self, peer: NodePeer, message: Bytes) {
+        self.input(|core, now| {
+            core.metrics.from_inside.inc();
+            if let Some(answer) = core.probes.answer(&message) {
+                let change = core.probes.handle_answer(answer, now);
+                core.note_change(change, now);
+                return;
+            }
+            core.with_services(|proxy, services| {
+                proxy.handle_node_message(peer, message, services, now);
+            });
+        });
+    }
+
+    /// A connection was accepted inside; `None` if there are too many.
+    #[must_use]
+    pub fn enter_connection(&self) -> Option<(ConnectionId, Arc<Outbox<Ticket>>)> {
+        self.lock().inner.enter(None)
+    }
+
+    /// A connection inside has ended, with these messages neither sent nor answered.
+    pub fn connection_ended(&self, id: ConnectionId, unsent: Vec<Ticket>, reason: &str) {
+        self.input(|core, now| {
+            core.inner.remove(id);
+            for ticket in unsent {
+                core.note_failed(ticket, reason, now);
+            }
+        });
+    }
+
+    /// These are the registrars from now on.
+    pub fn set_registrars(&self, registrars: Vec<Registrar>) {
+        self.input(|core, now| {
+            core.probes.watch(&registrars, now);
+            core.registrars.clone_from(&registrars);
+            core.proxy.set_registrars(registrars);
+            core.handle_timeout(now);
+        });
+    }
+
+    /// Tells edge-e to close clients: those that `is_chosen` picks by the users they registered as, at most `max`.
+    /// Returns how many.
+    pub fn close_flows(
+        &self,
+        reason: FlowClose,
+        max: usize,
+        is_chosen: impl FnMut(&super::flows::Flow) -> bool,
+    ) -> usize {
+        self.input(|core, _| core.flows.close_chosen(reason, max, is_chosen))
+    }
+
+    /// What runs a function over every node, whether it answers, and the connections inside.
+    #[must_use]
+    pub fn status(&self) -> super::Status {
+        let core = self.lock();
+        let nodes = core.probes.states();
+        let nodes = nodes.map(|(registrar, node, state)| super::NodeStatus {
+            registrar: Arc::clone(registrar),
+            transport: node.transport,
+            address: node.address,
+            host: node.host.clone(),
+            state,
+        });
+        super::Status {
+            nodes: nodes.collect(),
+            flows: core.flows.count(),
+            registrations: core.flows.bindings(),
+            dialogs: core.flows.dialogs(),
+            connections: core.inner.connections(),
+        }
+    }
+
+    /// Puts something in, and sends and tells whatever comes out.
+    fn input<R>(&self, handle: impl FnOnce(&mut Core, Instant) -> R) -> R {
+        let now = clock::now();
+        let mut core = self.lock();
+        let result = handle(&mut core, now);
+        core.settle(now);
+        let dials = std::mem::take(&mut core.dials);
+        let is_nearer = core.arm();
+        drop(core);
+        for dial in dials {
+            self.dial(dial);
+        }
+        if is_nearer {
+            self.timer.notify_one();
+        }
+        result
+    }
+
+    fn dial(&self, new: NewConnection<Ticket>) {
+        let Some(shell) = self.own.upgrade() else {
+            return;
+        };
+        drop(
+            self.runtime
+                .spawn(async move { shell.run_dialled(new).await }),
+        );
+    }
+
+    async fn run_dialled(&self, new: NewConnection<Ticket>) {
+        let NewConnection { id, target, outbox } = new;
+        let _ended = EndOnDrop {
+            shell: self,
+            id,
+            outbox: &outbox,
+        };
+        match connection::dial(&self.dialling, &target).await {
+            Ok(connected) => {
+                let peer = NodePeer {
+                    transport: target.transport,
+                    local: connected.local,
+                    remote: target.address,
+                    connection: Some(id),
+                };
+                self.run_connection(id, peer, connected.stream, &outbox)
+                    .await;
+            }
+            Err(error) => {
+                let unsent = outbox.abandon();
+                let reason = error.to_string();
+                tracing::debug!(side = "upstream", transport = target.transport.uri_name(), address = %target.address,
+                    reason, "can't connect inside");
+                self.connection_ended(id, unsent, &reason);
+            }
+        }
+    }
+
+    /// Reads and writes a connection inside until it ends.
+    pub async fn run_connection(
+        &self,
+        id: ConnectionId,
+        peer: NodePeer,
+        stream: Box<dyn connection::Stream>,
+        outbox: &Outbox<Ticket>,
+    ) {
+        let received = |message| self.node_message(peer, message);
+        let (ended, mut unsent) = connection::run(stream, outbox, received).await;
+        unsent.extend(outbox.abandon());
+        let reason = ended.to_string();
+        tracing::debug!(side = "upstream", transport = peer.transport.uri_name(), remote = %peer.remote, reason,
+            "connection inside ended");
+        self.connection_ended(id, unsent, &reason);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        // A panic in the core is that of one message; the others go on.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whatever ends the task of a connection, the connection is gone from the tables.
+pub struct EndOnDrop<'a> {
+    /// Whose connection.
+    pub shell: &'a Shell,
+    /// Which.
+    pub id: ConnectionId,
+    /// What it was to send.
+    pub outbox: &'a Outbox<Ticket>,
+}
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        let unsent = self.outbox.abandon();
+        self.shell
+            .connection_ended(self.id, unsent, "the connection was given up");
+    }
+}
+
+impl Core {
+    fn with_services(&mut self, handle: impl FnOnce(&mut Proxy, &mut Services<'_>)) {
+        let mut services = Services {
+            bodies: self.bodies.as_mut(),
+            hashes: self.users.as_ref(),
+        };
+        handle(&mut self.proxy, &mut services);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.with_services(|proxy, services| proxy.handle_timeout(services, now));
+        let (probes, changes) = self.probes.handle_timeout(now);
+        for change in changes {
+            self.note_change(Some(change), now);
+        }
+        for Probe { node, bytes } in probes {
+            let target = Target {
+                transport: node.transport,
+                address: node.address,
+                tls_name: (node.transport == common::sip::proxy::Transport::Tls)
+                    .then(|| node.host.clone()),
+            };
+            let sent = self.inner.send(target, None, bytes, Ticket::Probe(node.id));
+            self.note_sent(sent, now);
+        }
+    }
+
+    /// Drains the core: its order is messages, then events, then what could not be sent, until nothing is left.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            while let Some(transmit) = self.proxy.poll_transmit() {
+                self.transmit(transmit, now);
+            }
+            while let Some(event) = self.proxy.poll_event() {
+                self.on_event(event);
+            }
+            if self.failed.is_empty() {
+                return;
+            }
+            for id in std::mem::take(&mut self.failed) {
+                self.with_services(|proxy, services| {
+                    proxy.handle_transmit_failed(id, services, now);
+                });
+            }
+        }
+    }
+
+    fn transmit(&mut self, transmit: Transmit, now: Instant) {
+        let Transmit { to, bytes, id } = transmit;
+        match to {
+            Destination::Flow(flow) => {
+                self.metrics.note_to_client(&bytes);
+                if self.flows.send(flow, &Frame::Message(bytes)).is_err() {
+                    self.failed.push(id);
+                }
+            }
+            Destination::Node {
+                transport,
+                address,
+                tls_name,
+                connection,
+                node: _,
+            } => {
+                self.metrics.to_inside.inc();
+                let target = Target {
+                    transport,
+                    address,
+                    tls_name,
+                };
+                let sent = self.inner.send(target, connection, bytes, Ticket::Core(id));
+                self.note_sent(sent, now);
+            }
+        }
+    }
+
+    fn note_sent(&mut self, sent: Sent<Ticket>, now: Instant) {
+        match sent {
+            Sent::Queued => {}
+            Sent::Dial(new) => self.dials.push(new),
+            Sent::Failed(ticket, reason) => self.note_failed(ticket, reason, now),
+        }
+    }
+
+    fn note_failed(&mut self, ticket: Ticket, reason: &str, now: Instant) {
+        match ticket {
+            Ticket::Core(id) => self.failed.push(id),
+            Ticket::Probe(node) => {
+                let change = self.probes.handle_failed(node, reason.to_owned(), now);
+                self.note_change(change, now);
+            }
+        }
+    }
+
+    fn note_change(&mut self, change: Option<Change>, now: Instant) {
+        let Some(change) = change else { return };
+        self.metrics.note_node(&change);
+        tell::node_changed(&change);
+        self.proxy.set_node_state(change.node.id, change.state, now);
+    }
+
+    fn on_event(&mut self, event: Event) {
+        self.metrics.note_event(&event);
+        tell::event(&event, &self.registrars);
+        match event {
+            Event::Bound { flow, aor, .. } => self.flows.bound(flow, aor),
+            Event::Unbound { flow, aor, .. } => self.flows.unbound(flow, &aor),
+            Event::GateOpen(flow) => self.command(flow, &Frame::Gate(Gate::Open)),
+            Event::GateClosed(flow) => self.command(flow, &Frame::Gate(Gate::Register)),
+            Event::CloseFlow { flow, reason } => self.flows.close(flow, close_reason(reason)),
+            Event::DialogStarted { flow, .. } => self.flows.dialog_started(flow),
+            Event::DialogEnded { flow, talked, .. } => {
+                if talked.is_some() {
+                    self.flows.dialog_ended(flow);
+                }
+            }
+            Event::AuthenticationFailed { flow, .. } => self.command(flow, &Frame::AuthFailed),
+            Event::Refused { .. } | Event::NodeFailed { .. } | Event::NodeRecovered(_) => {}
+        }
+    }
+
+    fn command(&mut self, flow: FlowId, frame: &Frame) {
+        if self.flows.send(flow, frame).is_err() {
+            tracing::trace!("a flow was gone before a command reached it");
+        }
+    }
+
+    /// Sets the timer; whether it has come nearer.
+    fn arm(&mut self) -> bool {
+        let core = self.proxy.poll_timeout().map(|(at, _)| at);
+        let next = core.into_iter().chain(self.probes.next()).min();
+        let is_nearer = match (next, self.armed) {
+            (Some(next), Some(armed)) => next < armed,
+            (Some(_), None) => true,
+            // One that is too early does no harm, and is not worth waking anybody for.
+            (None, _) => false,
+        };
+        if is_nearer {
+            self.armed = next;
+        }
+        is_nearer
+    }
+}
+
+const fn close_reason(reason: CloseReason) -> FlowClose {
+    match reason {
+        CloseReason::Malformed => FlowClose::PeerMisbehaved,
+        CloseReason::Overload => FlowClose::Overloaded,
+        CloseReason::Replaced => FlowClose::Other,
+    }
+}
+
+/// A frame in its octets; the core makes no message that is too long for one.
+pub(super) fn octets(frame: &Frame) -> Option<Bytes> {
+    flow::encoded(frame)
+        .ok()
+        .filter(|octets| octets.len() <= limits::SIP_FLOW_QUEUE_BYTES)
+}
