@@ -576,25 +576,6 @@ pub const SIP_METHOD_BYTES_MAX: usize = 64;
 pub const SIP_CONTENT_LENGTH_DIGITS_MAX: usize = 8;
 /// A STUN message on a SIP connection: a Binding request with every attribute that clients add has 100 to 200 octets.
 pub const SIP_STUN_BYTES_MAX: usize = 576;
-/// From the first octet of a SIP message to the end of its head: it fits into a few packets.
-pub const SIP_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// From the first octet of a SIP message to the end of its body.
-pub const SIP_BODY_TIMEOUT: Duration = Duration::from_secs(20);
-/// A client that has not registered may be silent for this long: two transactions that time out (RFC 3261 section 17).
-pub const SIP_UNREGISTERED_SILENCE_MAX: Duration = Duration::from_secs(64);
-/// A registered client that was told no `Flow-Timer` may be silent for this long: registrations last an hour at most and
-/// are refreshed before; the kernel's keep-alives find dead connections sooner.
-pub const SIP_REGISTERED_SILENCE_MAX: Duration = Duration::from_secs(65 * 60);
-/// Time that a keep-alive may take on its way, beyond one and a half `Flow-Timer` (RFC 5626 section 4.4.1).
-pub const SIP_FLOW_TIMER_SLACK: Duration = Duration::from_secs(10);
-/// Malformed messages that a client connection may send: an honest client sends none.
-pub const SIP_MALFORMED_MAX: u32 = 8;
-/// SIP messages a second that a client connection may send: a busy one sends a few.
-pub const SIP_MESSAGES_PER_SECOND_DEFAULT: u32 = 20;
-/// SIP messages at once after a pause: a client that comes up registers and subscribes to everything.
-pub const SIP_MESSAGES_BURST_DEFAULT: u32 = 60;
-/// Most of both that may be set.
-pub const SIP_MESSAGES_SETTING_MAX: u32 = 10_000;
 
 // --- media: ports and candidates of edge-e ---
 
@@ -732,3 +713,57 @@ pub const SIP_FLOW_TIMER_MIN: Duration = Duration::from_secs(10);
 pub const SIP_FLOW_TIMER_MAX: Duration = Duration::from_hours(1);
 /// See [`SIP_DRAIN_BATCH`].
 pub const SIP_DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+/// Registrars of one configuration.
+pub const SIP_REGISTRARS_MAX: usize = 256;
+/// Flows of one edge-c: about 1 KB each.
+pub const SIP_FLOWS_MAX: usize = 100_000;
+/// Flows that are remembered after they closed, so that a call finds its client on the next one.
+pub const SIP_FLOWS_GONE_MAX: usize = 65_536;
+/// AoRs that one flow may speak for: a phone with every line key in use.
+pub const SIP_BINDINGS_PER_FLOW_MAX: usize = 16;
+/// Contacts of one REGISTER: a client that registers more is an attack or a gateway.
+pub const SIP_CONTACTS_PER_REGISTER_MAX: usize = 2;
+/// Contact URIs that stand for the flow in Contact mode.
+pub const SIP_CONTACTS_PER_FLOW_MAX: usize =
+    SIP_BINDINGS_PER_FLOW_MAX * SIP_CONTACTS_PER_REGISTER_MAX;
+/// Further AoRs that a registrar gives a client with one registration (P-Associated-URI).
+pub const SIP_IMPLICIT_AORS_MAX: usize = 8;
+/// Service-Route values of one binding.
+pub const SIP_SERVICE_ROUTES_MAX: usize = 8;
+/// Transactions at once: each holds its request and the message that was forwarded, about 4 KB.
+pub const SIP_TRANSACTIONS_MAX: u32 = 65_536;
+/// Transactions at once of one flow: a phone that refreshes everything after a restart has about 20.
+pub const SIP_TRANSACTIONS_PER_FLOW_MAX: usize = 64;
+/// Nodes that one request is tried on.
+pub const SIP_FORKS_MAX: usize = 8;
+/// Challenges that are gathered from all nodes that were tried (RFC 3261 section 16.7 step 7).
+pub const SIP_CHALLENGES_MAX: usize = 16;
+/// Calls at once, each with the dialogs of its forks.
+pub const SIP_CALLS_MAX: u32 = 16_384;
+/// A call without a session timer is forgotten after this time; real ones are refreshed or end.
+pub const SIP_CALL_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// A call that began and has no answer, or was challenged, is kept for this long after its last message: a little more
+/// than the longest ringing.
+pub const SIP_CALL_SETUP_LIFETIME: Duration = Duration::from_secs(200);
+/// A challenge is good for the REGISTER that comes within this time: somebody may have to type a password.
+pub const SIP_CHALLENGE_LIFETIME: Duration = Duration::from_secs(300);
+/// Nonces of edge-c are good for this long, then a fresh one is given (`stale=true`).
+pub const SIP_NONCE_LIFETIME: Duration = Duration::from_secs(600);
+/// A node that says nothing at all for this long is given up for another one, if there is another one.
+pub const SIP_NODE_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// A node that failed gets no new request for this long.
+pub const SIP_NODE_PAUSE: Duration = Duration::from_secs(10);
+/// The longest Retry-After of a node that is believed.
+pub const SIP_NODE_PAUSE_MAX: Duration = Duration::from_secs(600);
+/// Retry-After of refusals for overload, at least; up to twice as much, so that clients don't come back at once.
+pub const SIP_OVERLOAD_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// Routes of the inside that are sealed into one Record-Route; longer ones stay visible.
+pub const SIP_HIDDEN_ROUTE_BYTES_MAX: usize = 1_024;
+/// Timers of finished transactions are swept when they are more than this and more than those of living ones.
+pub const SIP_STALE_TIMERS_MAX: usize = 16_384;
+/// A client registers anew this long after its registration ended at the latest; until then its binding stays.
+pub const SIP_EXPIRY_GRACE: Duration = Duration::from_secs(5);
+/// The lifetime of a registration if neither side says one (RFC 3261 section 10.2).
+pub const SIP_EXPIRES_DEFAULT: u32 = 3_600;
+/// The longest lifetime of a registration that is believed.
+pub const SIP_EXPIRES_MAX: u32 = 7 * 24 * 3_600;

@@ -7,19 +7,21 @@
 
 pub mod address;
 pub mod auth;
+mod dialog;
 pub mod digest;
 pub mod edit;
 pub mod flow_token;
 pub mod framing;
-pub mod gate;
 pub mod identity;
-pub mod keep_alive;
+mod location;
 pub mod message;
 pub mod name;
 pub mod param;
 pub mod proxy;
+mod registration;
 pub mod response;
 mod scan;
+pub mod topology;
 pub mod transaction;
 pub mod uri;
 pub mod via;

@@ -1,7 +1,17 @@
 //! Digest authentication by edge-c itself (RFC 8760, RFC 7616). Passes no credentials on and keeps none.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
+use aws_lc_rs::{constant_time, digest, hmac};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use md5::{Digest as _, Md5};
+
+use super::auth::{AuthScheme, Credentials};
+use super::message::Message;
+use super::name::Name;
+use crate::limits;
 use crate::redact::Secret;
 use crate::sip::identity::Aor;
 
@@ -41,5 +51,214 @@ impl HashSource for NoHashes {
 
     fn is_signed_in(&self, _: &str, _: Option<IpAddr>) -> bool {
         false
+    }
+}
+
+/// Why credentials prove nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DigestError {
+    /// There are none for this realm.
+    #[error("no credentials")]
+    Missing,
+    /// The nonce is too old or of another flow: the same password with a fresh one will do.
+    #[error("the nonce is stale")]
+    Stale,
+    /// A parameter is missing or is not what it must be.
+    #[error("malformed credentials")]
+    Malformed,
+    /// The user is unknown, the password is wrong, or the AoR is somebody else's.
+    #[error("wrong credentials")]
+    Wrong,
+}
+
+impl DigestError {
+    /// Whether it counts as a failed guess.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::Malformed | Self::Wrong)
+    }
+
+    /// For `stale` of the next challenge.
+    #[must_use]
+    pub const fn is_stale(self) -> bool {
+        matches!(self, Self::Stale)
+    }
+}
+
+const TAG_BYTES: usize = 16;
+
+/// Nonces without state: the time they were made at, sealed for one flow. A nonce that leaks is worth nothing on another
+/// connection.
+#[derive(Debug)]
+pub struct Nonces {
+    key: hmac::Key,
+    /// Nonces count seconds from here.
+    start: Instant,
+}
+
+impl Nonces {
+    /// `key` is random and stays here.
+    #[must_use]
+    pub fn new(key: &[u8; 32], now: Instant) -> Self {
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, key),
+            start: now,
+        }
+    }
+
+    fn elapsed(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.start)
+    }
+
+    /// Values of `WWW-Authenticate`, the stronger one first (RFC 8760 section 2.3).
+    #[must_use]
+    pub fn challenges(&self, realm: &str, flow: u64, is_stale: bool, now: Instant) -> [String; 2] {
+        let nonce = self.nonce(flow, now);
+        let stale = if is_stale { ", stale=true" } else { "" };
+        [Algorithm::Sha256, Algorithm::Md5].map(|algorithm| {
+            format!(
+                "Digest realm=\"{realm}\", nonce=\"{nonce}\", qop=\"auth\", algorithm={}{stale}",
+                algorithm.name()
+            )
+        })
+    }
+
+    /// Checks the credentials of a REGISTER.
+    ///
+    /// # Errors
+    /// [`DigestError`] says what a new challenge should say.
+    pub fn verify(
+        &self,
+        request: &Message,
+        realm: &str,
+        aor: &Aor,
+        flow: u64,
+        hashes: &dyn HashSource,
+        now: Instant,
+    ) -> Result<(), DigestError> {
+        let credentials = request
+            .credentials()
+            .filter(|(name, _)| *name == Name::Authorization)
+            .map(|(_, value)| value)
+            .find(|value| {
+                value.scheme() == AuthScheme::Digest
+                    && value.realm().is_some_and(|text| *text == *realm.as_bytes())
+            })
+            .ok_or(DigestError::Missing)?;
+        self.check_nonce(credentials.param("nonce"), flow, now)?;
+        check_response(&credentials, request, realm, aor, hashes)
+    }
+
+    fn nonce(&self, flow: u64, now: Instant) -> String {
+        let at = self.elapsed(now).as_secs();
+        let mut nonce = at.to_be_bytes().to_vec();
+        nonce.extend_from_slice(
+            self.tag(at, flow)
+                .as_ref()
+                .get(..TAG_BYTES)
+                .unwrap_or_default(),
+        );
+        URL_SAFE_NO_PAD.encode(nonce)
+    }
+
+    fn tag(&self, at: u64, flow: u64) -> hmac::Tag {
+        let mut signing = hmac::Context::with_key(&self.key);
+        signing.update(&at.to_be_bytes());
+        signing.update(&flow.to_be_bytes());
+        signing.sign()
+    }
+
+    fn check_nonce(
+        &self,
+        nonce: Option<&[u8]>,
+        flow: u64,
+        now: Instant,
+    ) -> Result<(), DigestError> {
+        let nonce = nonce.ok_or(DigestError::Malformed)?;
+        // One that we never made may be another server's: the client shall try ours.
+        let bytes = URL_SAFE_NO_PAD
+            .decode(nonce)
+            .map_err(|_| DigestError::Stale)?;
+        let (at, tag) = bytes.split_first_chunk::<8>().ok_or(DigestError::Stale)?;
+        let at = u64::from_be_bytes(*at);
+        let ours = self.tag(at, flow);
+        let ours = ours.as_ref().get(..TAG_BYTES).unwrap_or_default();
+        constant_time::verify_slices_are_equal(ours, tag).map_err(|_| DigestError::Stale)?;
+        let age = self.elapsed(now).saturating_sub(Duration::from_secs(at));
+        if age > limits::SIP_NONCE_LIFETIME {
+            return Err(DigestError::Stale);
+        }
+        Ok(())
+    }
+}
+
+impl Algorithm {
+    /// As it stands in `algorithm`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "SHA-256",
+            Self::Md5 => "MD5",
+        }
+    }
+
+    /// The hash in lower-case hexadecimal; `parts` are joined by colons.
+    #[must_use]
+    pub fn hash(self, parts: &[&[u8]]) -> String {
+        let text = parts.join(&b":"[..]);
+        match self {
+            Self::Sha256 => hex(digest::digest(&digest::SHA256, &text).as_ref()),
+            Self::Md5 => hex(&Md5::digest(&text)),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or_default();
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
+
+/// RFC 7616 section 3.4.1 with `qop=auth`.
+fn check_response(
+    credentials: &Credentials<'_>,
+    request: &Message,
+    realm: &str,
+    aor: &Aor,
+    hashes: &dyn HashSource,
+) -> Result<(), DigestError> {
+    let algorithm = match credentials.param("algorithm") {
+        None => Algorithm::Md5,
+        Some(text) if text.eq_ignore_ascii_case(b"MD5") => Algorithm::Md5,
+        Some(text) if text.eq_ignore_ascii_case(b"SHA-256") => Algorithm::Sha256,
+        Some(_) => return Err(DigestError::Malformed),
+    };
+    let field = |name: &str| credentials.param(name).ok_or(DigestError::Malformed);
+    let qop = field("qop")?;
+    let (nonce, nc, cnonce) = (field("nonce")?, field("nc")?, field("cnonce")?);
+    let (uri, response) = (field("uri")?, field("response")?);
+    // The digest must be about this very request.
+    let is_same_uri = request.uri().is_some_and(|own| own.as_bytes() == uri);
+    if !qop.eq_ignore_ascii_case(b"auth") || !is_same_uri {
+        return Err(DigestError::Malformed);
+    }
+    let username = credentials.username().ok_or(DigestError::Malformed)?;
+    let username = str::from_utf8(&username).map_err(|_| DigestError::Malformed)?;
+    let ha1 = hashes.ha1(username, realm, algorithm);
+    let ha2 = algorithm.hash(&[request.method_token(), uri]);
+    // Unknown users cost as much as known ones.
+    let known = ha1.as_ref().map_or("", |ha1| ha1.reveal().as_str());
+    let ours = algorithm.hash(&[known.as_bytes(), nonce, nc, cnonce, b"auth", ha2.as_bytes()]);
+    let response = response.to_ascii_lowercase();
+    let is_right = constant_time::verify_slices_are_equal(ours.as_bytes(), &response).is_ok();
+    if is_right && ha1.is_some() && hashes.may_register(username, aor) {
+        Ok(())
+    } else {
+        Err(DigestError::Wrong)
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::uri::Uri;
 use crate::redact::Redacted;
 
 /// An address of record: `user@host`, the host in lower case, without scheme, port and parameters.
@@ -22,6 +23,25 @@ impl Aor {
         text.push('@');
         text.extend(host.chars().map(|c| c.to_ascii_lowercase()));
         Some(Self(text.into()))
+    }
+
+    /// Whether a URI is this AoR: user and host; of a `tel` URI the number.
+    #[must_use]
+    pub fn is(&self, uri: &Uri<'_>) -> bool {
+        let Some(user) = uri.user_decoded() else {
+            return false;
+        };
+        *user == *self.user().as_bytes()
+            && (!uri.is_sip() || uri.host().eq_ignore_ascii_case(self.host().as_bytes()))
+    }
+
+    /// The AoR that a SIP URI names.
+    #[must_use]
+    pub fn of(uri: &Uri<'_>) -> Option<Self> {
+        if !uri.is_sip() {
+            return None;
+        }
+        Self::new(&uri.user_decoded()?, uri.host())
     }
 
     /// `user@host`. Personal data: not for logs.

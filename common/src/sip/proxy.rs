@@ -5,12 +5,26 @@
 //! every input and command: [`Proxy::poll_transmit`], [`Proxy::poll_event`], then [`Proxy::poll_timeout`]. An input never
 //! fails: what is wrong with a message is an answer and an [`Event::Refused`].
 
+mod anchor;
 mod body;
+mod cancel;
 mod config;
+mod context;
+mod forward;
+mod inward;
+mod names;
 mod output;
+mod outward;
+mod refuse;
+mod register;
+mod response;
+pub(in crate::sip) mod slots;
+mod timeout;
+mod write;
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hasher};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -28,9 +42,23 @@ pub use output::{
 };
 
 use crate::id::EdgeIndex;
+use crate::limits;
 use crate::net::{ClientAddr, Domain};
-use crate::sip::digest::HashSource;
-use crate::time::Wakeup;
+use crate::sip::dialog::Calls;
+use crate::sip::digest::{HashSource, Nonces};
+use crate::sip::flow_token::FlowToken;
+use crate::sip::location::Location;
+use crate::sip::message::{Message, Method, Start};
+use crate::sip::registration::Registrations;
+use crate::sip::transaction::TimerQueue;
+use crate::time::{Wakeup, earliest};
+use context::{Arrived, Context, Source};
+use names::Names;
+use slots::{SlotKey, Slots};
+
+/// Stands for the way from this proxy to itself.
+const OWN_CONNECTION: ConnectionId = ConnectionId(u64::MAX);
+const OWN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// One client connection. The shell draws it at random and never uses one twice: it stands in flow tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -91,25 +119,95 @@ pub struct Services<'a> {
 #[derive(Debug)]
 pub struct Proxy {
     config: Config,
+    names: Names,
+    location: Location,
+    registrations: Registrations,
+    contexts: Slots<Context>,
+    /// Server transactions by a hash of what RFC 3261 section 17.2.3 compares. The hash is keyed, so that nobody can look
+    /// for two that agree.
+    servers: HashMap<u64, SlotKey>,
+    calls: Calls,
+    nonces: Nonces,
+    timers: TimerQueue<SlotKey>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
+    /// Messages from this proxy to itself.
+    loopback: VecDeque<Bytes>,
+    /// Time as the last input said; never goes back.
+    now: Instant,
+    hash_seed: u64,
+    tag_seed: u64,
+    random_seed: u64,
+    random_count: u64,
 }
 
 impl Proxy {
     /// A core without flows. `seed` comes from a random source.
     #[must_use]
-    pub fn new(config: Config, seed: [u8; 32]) -> Self {
-        let _ = seed;
+    pub fn new(mut config: Config, seed: [u8; 32], now: Instant) -> Self {
+        let registrars = std::mem::take(&mut config.registrars);
+        let part = |label: u64| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(&seed);
+            hasher.write_u64(label);
+            hasher.finish()
+        };
         Self {
-            config,
+            names: Names::new(&config.inner, &config.edges),
+            location: Location::new(registrars),
+            registrations: Registrations::default(),
+            contexts: Slots::new(limits::SIP_TRANSACTIONS_MAX),
+            servers: HashMap::new(),
+            calls: Calls::new(),
+            nonces: Nonces::new(&seed, now),
+            timers: TimerQueue::default(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
+            loopback: VecDeque::new(),
+            now,
+            hash_seed: part(1),
+            tag_seed: part(2),
+            random_seed: part(3),
+            random_count: 0,
+            config,
         }
+    }
+
+    /// How many flows there are.
+    #[must_use]
+    pub fn flows(&self) -> usize {
+        self.registrations.flows_len()
+    }
+
+    /// How many AoRs are bound to flows.
+    #[must_use]
+    pub fn bindings(&self) -> usize {
+        self.registrations.bindings_len()
+    }
+
+    /// How many requests are on their way or remembered for retransmissions.
+    #[must_use]
+    pub fn transactions(&self) -> usize {
+        self.contexts.len()
+    }
+
+    /// How many legs of calls there are, ringing ones among them.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.calls.len()
     }
 
     /// A client connection arrived.
     pub fn handle_flow_opened(&mut self, flow: FlowId, peer: FlowPeer, now: Instant) {
-        let _ = (flow, peer, now);
+        self.advance(now);
+        let token = self.config.flow_token_keys.make(FlowToken {
+            flow: flow.0,
+            epoch: self.config.epoch,
+        });
+        if !self.registrations.open(flow, peer, token) {
+            let reason = CloseReason::Overload;
+            self.events.push_back(Event::CloseFlow { flow, reason });
+        }
     }
 
     /// A client sent one whole message.
@@ -120,12 +218,24 @@ impl Proxy {
         services: &mut Services<'_>,
         now: Instant,
     ) {
-        let _ = (flow, message, now, services.hashes);
+        let now = self.advance(now);
+        let client = self
+            .registrations
+            .flow(flow)
+            .map(|state| state.peer.client.0);
+        let Some(client) = client else {
+            return; // it closed meanwhile
+        };
+        self.take(Source::Flow(flow, client), message, services, now);
+        self.settle_down(services, now);
     }
 
     /// A client connection ended, whoever ended it.
     pub fn handle_flow_closed(&mut self, flow: FlowId, services: &mut Services<'_>, now: Instant) {
-        let _ = (flow, now, services.hashes);
+        let now = self.advance(now);
+        self.orphan(flow, services, now);
+        self.registrations.close(flow, &mut self.events);
+        self.settle_down(services, now);
     }
 
     /// An element inside sent one whole message.
@@ -136,7 +246,9 @@ impl Proxy {
         services: &mut Services<'_>,
         now: Instant,
     ) {
-        let _ = (peer, message, now, services.hashes);
+        let now = self.advance(now);
+        self.take(Source::Node(peer), message, services, now);
+        self.settle_down(services, now);
     }
 
     /// What was to be sent could not be: not written, or its connection ended before anything came back.
@@ -146,27 +258,36 @@ impl Proxy {
         services: &mut Services<'_>,
         now: Instant,
     ) {
-        let _ = (transmit, now, services.hashes);
+        let now = self.advance(now);
+        self.fail_transmit(transmit, services, now);
+        self.settle_down(services, now);
     }
 
     /// Time passed; early and late calls are harmless.
     pub fn handle_timeout(&mut self, services: &mut Services<'_>, now: Instant) {
-        let _ = (now, services.hashes);
+        let now = self.advance(now);
+        self.fire(services, now);
+        self.settle_down(services, now);
     }
 
-    /// Replaces the registrars; bindings whose registrar is gone end with the next input.
+    /// Replaces the registrars; bindings whose registrar is gone end.
     pub fn set_registrars(&mut self, registrars: Vec<Registrar>) {
-        self.config.registrars = registrars;
+        self.location.replace(registrars);
+        let location = &self.location;
+        self.registrations
+            .retain_registrars(|name| location.named(name).is_some(), &mut self.events);
     }
 
     /// Replaces the public names of the edges.
     pub fn set_edges(&mut self, edges: Vec<EdgeName>) {
         self.config.edges = edges;
+        self.names = Names::new(&self.config.inner, &self.config.edges);
     }
 
     /// What a probe found out about a node.
     pub fn set_node_state(&mut self, node: NodeId, state: NodeState, now: Instant) {
-        let _ = (node, state, now);
+        self.advance(now);
+        self.location.set_state(node, state);
     }
 
     /// The next message to send.
@@ -182,6 +303,138 @@ impl Proxy {
     /// When [`Self::handle_timeout`] should be called, and what for.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Wakeup> {
-        None
+        let timer = self.timers.next().map(|at| (at, "transaction"));
+        let binding = self.registrations.next_expiry();
+        let binding = binding.map(|at| (at, "registration expiry"));
+        let call = self.calls.next_expiry().map(|at| (at, "call expiry"));
+        earliest(earliest(timer, binding), call)
+    }
+
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    /// Everything that an input set off inside has to be done before the next one.
+    fn settle_down(&mut self, services: &mut Services<'_>, now: Instant) {
+        while let Some(message) = self.loopback.pop_front() {
+            let peer = NodePeer {
+                transport: Transport::Tcp,
+                local: OWN_ADDRESS,
+                remote: OWN_ADDRESS,
+                connection: Some(OWN_CONNECTION),
+            };
+            self.take(Source::Node(peer), message, services, now);
+        }
+        self.tidy_timers();
+        #[cfg(debug_assertions)]
+        self.check_invariants();
+    }
+
+    fn take(&mut self, source: Source, message: Bytes, services: &mut Services<'_>, now: Instant) {
+        let message = match Message::parse(message) {
+            Ok(message) => message,
+            Err(error) => {
+                self.refuse_malformed(&error, &source);
+                return;
+            }
+        };
+        let method = match message.start() {
+            Start::Request { method, .. } => method,
+            Start::Status { code, .. } => {
+                self.handle_response(&message, code, &source, services, now);
+                return;
+            }
+        };
+        let server_key = self.server_key(&message, method, &source);
+        let arrived = Arrived {
+            message,
+            method,
+            source,
+            server_key,
+        };
+        self.handle_request(&arrived, services, now);
+    }
+
+    fn handle_request(&mut self, arrived: &Arrived, services: &mut Services<'_>, now: Instant) {
+        if arrived.method == Method::Ack {
+            self.handle_acknowledgement(arrived, services, now);
+            return;
+        }
+        if arrived.method == Method::Cancel {
+            self.handle_cancel(arrived, services, now);
+            return;
+        }
+        if let Some(key) = self.servers.get(&arrived.server_key).copied() {
+            self.with_context(key, services, now, |proxy, key, context, _, now| {
+                let step = context.server.handle_request();
+                proxy.serve(key, context, step, now);
+            });
+            return;
+        }
+        let handled = match &arrived.source {
+            Source::Flow(flow, _) => self.handle_client_request(arrived, *flow, services, now),
+            Source::Node(peer) => self.handle_inside_request(arrived, peer, services, now),
+        };
+        if let Err(refuse) = handled {
+            self.refuse(arrived, &refuse);
+        }
+    }
+
+    /// RFC 3261 section 17.2.3: branch, sent-by and method, INVITE for the ACK and the CANCEL of an INVITE. A branch
+    /// without the magic cookie (RFC 2543) is no name: Call-ID, From tag, CSeq and the whole Via stand in.
+    fn server_key(&self, message: &Message, method: Method, source: &Source) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.hash_seed);
+        match source {
+            Source::Flow(flow, _) => hasher.write_u64(flow.0),
+            Source::Node(peer) => {
+                hasher.write_u8(u8::from(peer.connection == Some(OWN_CONNECTION)));
+            }
+        }
+        if matches!(method, Method::Ack | Method::Cancel) {
+            hasher.write(Method::Invite.as_str().as_bytes());
+        } else {
+            hasher.write(message.method_token());
+        }
+        let Some(via) = message.top_via() else {
+            return hasher.finish();
+        };
+        if let Some(branch) = via.unique_branch() {
+            hasher.write_u8(1);
+            hasher.write(branch);
+            hasher.write_u8(0);
+            hasher.write(via.sent_by());
+        } else {
+            hasher.write_u8(2);
+            hasher.write(message.call_id());
+            hasher.write(message.from_tag().unwrap_or_default());
+            hasher.write_u32(message.cseq().number);
+            hasher.write(via.as_bytes());
+        }
+        hasher.finish()
+    }
+
+    /// Unpredictable to whoever does not know the seed.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "half of the hash is random enough"
+    )]
+    fn random_u32(&mut self) -> u32 {
+        self.random_count = self.random_count.wrapping_add(1);
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.random_seed);
+        hasher.write_u64(self.random_count);
+        hasher.finish() as u32
+    }
+
+    #[cfg(debug_assertions)]
+    fn check_invariants(&self) {
+        debug_assert!(self.servers.len() <= self.contexts.len());
+        debug_assert!(self.calls.len() <= limits::SIP_CALLS_MAX as usize);
+        self.registrations.check_invariants();
     }
 }
+
+#[cfg(test)]
+mod tests;

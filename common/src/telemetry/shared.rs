@@ -176,8 +176,6 @@ crate::label! {
         Control = "control",
         /// HTTPS requests.
         Https = "https",
-        /// Media frames over TCP.
-        Media = "media",
         /// Client connections.
         Streams = "streams",
     }

@@ -94,7 +94,6 @@ fn hello(protocol: Protocol) -> Hello {
         instance: 4711,
         purpose: Purpose::HttpsShared,
         resume: None,
-        nonce: None,
     }
 }
 

@@ -49,6 +49,8 @@ pub enum Timer {
     L,
     /// Retransmitted 2xx pass until then (RFC 6026).
     M,
+    /// A cancelled INVITE got no final answer (RFC 3261 section 9.1): belongs to the proxy.
+    Cancelled,
     /// A node that said nothing at all is given up for another: belongs to the proxy.
     Node,
     /// Time for 100 Trying.

@@ -1,0 +1,506 @@
+//! REGISTER: who may register what, the way back to the client, and the binding that a proved answer makes.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::config::{Authentication, Registrar, RegistrarMode, SessionGate, Transport};
+use super::context::{Arrived, Context, Hop, Plan};
+use super::output::{Event, Proof, RefusalReason, Side, UnboundReason};
+use super::refuse::Refuse;
+use super::response::strip_auth_int;
+use super::slots::SlotKey;
+use super::{FlowId, Proxy, Services};
+use crate::limits;
+use crate::sip::address::{Contact, NameAddr};
+use crate::sip::edit::Edit;
+use crate::sip::identity::Aor;
+use crate::sip::message::Message;
+use crate::sip::name::Name;
+use crate::sip::registration::Binding;
+
+const UNKNOWN: Refuse = Refuse::new(404, RefusalReason::UnknownDestination);
+
+/// What has to be known of a REGISTER when its answer comes.
+#[derive(Debug)]
+pub(super) struct Register {
+    aor: Aor,
+    contacts: SmallVec<[RegisteredContact; 1]>,
+    /// `Contact: *`.
+    is_wildcard: bool,
+    /// What proved the identity before the registrar says anything.
+    proof: Option<Proof>,
+    /// Whether it carries credentials that answer a challenge of the registrar on this flow.
+    is_answer: bool,
+    /// Whether its credentials are taken off.
+    strips_credentials: bool,
+}
+
+#[derive(Debug)]
+struct RegisteredContact {
+    uri: Bytes,
+    /// What the client asks for; 0 unregisters.
+    expires: u32,
+    /// Tells one client from another.
+    client: u64,
+    /// The number that stands for it, in Contact mode.
+    number: Option<usize>,
+}
+
+impl Proxy {
+    pub(super) fn register(
+        &mut self,
+        arrived: &Arrived,
+        flow: FlowId,
+        services: &mut Services<'_>,
+        now: Instant,
+    ) -> Result<(), Refuse> {
+        let (registrar, register) = self.check_register(arrived, flow, services, now)?;
+        let state = self.registrations.flow(flow);
+        let binding = state.and_then(|state| state.binding(&register.aor));
+        let sticky = binding.and_then(|binding| binding.node);
+        let nodes = self.location.candidates(&registrar, sticky, now);
+        if nodes.is_empty() {
+            return Err(Refuse::new(480, RefusalReason::NoNode));
+        }
+        let plan = Plan {
+            hops: nodes.into_iter().rev().map(Hop::Node).collect(),
+            ..Plan::default()
+        };
+        let mut context = self.new_context(arrived, flow, plan)?;
+        context.registrar = Some(registrar);
+        context.register = Some(Box::new(register));
+        self.admit(context, services, now);
+        Ok(())
+    }
+
+    fn check_register(
+        &mut self,
+        arrived: &Arrived,
+        flow: FlowId,
+        services: &mut Services<'_>,
+        now: Instant,
+    ) -> Result<(Arc<Registrar>, Register), Refuse> {
+        let message = &arrived.message;
+        self.check_request(arrived)?;
+        self.client_route(message, flow)?;
+        let malformed = || Refuse::new(400, RefusalReason::Malformed);
+        let to = message.to().ok_or_else(malformed)?.uri();
+        let from = message.from().ok_or_else(malformed)?.uri();
+        let aor = Aor::of(&to).ok_or(UNKNOWN)?;
+        let registrar = self.location.registrar_for(to.host()).cloned();
+        let registrar = registrar.ok_or(UNKNOWN)?;
+        if !self.config.identity.may_register_others && !aor.is(&from) {
+            return Err(Refuse::new(403, RefusalReason::ThirdParty));
+        }
+        let is_wildcard = check_wildcard(message)?;
+        let session = self.check_session(message, &aor, flow, services)?;
+        let edge = self.check_digest(arrived, &registrar, &aor, flow, services, now)?;
+        let state = self.registrations.flow_mut(flow);
+        let state = state.ok_or(Refuse::new(480, RefusalReason::FlowGone))?;
+        let bound = state.binding(&aor);
+        let is_full = state.bindings().len() >= limits::SIP_BINDINGS_PER_FLOW_MAX;
+        if bound.is_none() && is_full {
+            return Err(Refuse::new(403, RefusalReason::BindingsFull));
+        }
+        let proof = edge
+            .or(session)
+            .or_else(|| bound.map(|binding| binding.proof));
+        let is_challenged = state.is_challenged(&aor, now);
+        let has_credentials =
+            message.has(Name::Authorization) || message.has(Name::ProxyAuthorization);
+        let mut contacts = SmallVec::new();
+        for contact in message.contacts().filter_map(|contact| contact.address()) {
+            let mut contact = self.registered_contact(message, &aor, &contact);
+            if registrar.mode == RegistrarMode::Contact {
+                let state = self.registrations.flow_mut(flow);
+                contact.number = state.and_then(|state| state.contact_number(&contact.uri));
+                if contact.number.is_none() {
+                    return Err(Refuse::new(403, RefusalReason::BindingsFull));
+                }
+            }
+            contacts.push(contact);
+        }
+        // Credentials that answer no challenge on this flow would let a 200 come that nobody proved: without them the
+        // registrar has to challenge. In edge mode they are for us.
+        let strips_credentials =
+            edge.is_some() || (proof.is_none() && has_credentials && !is_challenged);
+        let register = Register {
+            aor,
+            contacts,
+            is_wildcard,
+            proof,
+            is_answer: has_credentials && is_challenged,
+            strips_credentials,
+        };
+        Ok((registrar, register))
+    }
+
+    fn registered_contact(
+        &self,
+        message: &Message,
+        aor: &Aor,
+        contact: &NameAddr<'_>,
+    ) -> RegisteredContact {
+        let default = message.expires().unwrap_or(limits::SIP_EXPIRES_DEFAULT);
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.hash_seed);
+        hasher.write(aor.as_str().as_bytes());
+        match contact.params().value("+sip.instance") {
+            Some(instance) => {
+                hasher.write_u8(1);
+                hasher.write(instance);
+                hasher.write_u8(0);
+                hasher.write(contact.params().value("reg-id").unwrap_or_default());
+            }
+            None => {
+                hasher.write_u8(2);
+                hasher.write(contact.uri().as_bytes());
+            }
+        }
+        RegisteredContact {
+            uri: Bytes::copy_from_slice(contact.uri().as_bytes()),
+            expires: contact.expires().unwrap_or(default),
+            client: hasher.finish(),
+            number: None,
+        }
+    }
+
+    /// The live HTTPS session, if one is asked for.
+    fn check_session(
+        &self,
+        message: &Message,
+        aor: &Aor,
+        flow: FlowId,
+        services: &Services<'_>,
+    ) -> Result<Option<Proof>, Refuse> {
+        let gate = self.config.identity.session_gate;
+        if gate == SessionGate::Off {
+            return Ok(None);
+        }
+        let address = self
+            .registrations
+            .flow(flow)
+            .map(|state| state.peer.client.0.ip());
+        let address = address.filter(|_| gate == SessionGate::UserAndAddress);
+        let username = message.credentials().find_map(|(_, each)| each.username());
+        let username = username
+            .as_deref()
+            .and_then(|name| str::from_utf8(name).ok());
+        // Credentials that nobody has checked yet may open the gate, but prove nothing: only the AoR's own user does.
+        let is_named = |name: &str| services.hashes.is_signed_in(name, address);
+        if is_named(aor.user()) {
+            return Ok(address.map(|_| Proof::Session));
+        }
+        if username.is_some_and(is_named) {
+            return Ok(None);
+        }
+        Err(Refuse::new(403, RefusalReason::NoSession))
+    }
+
+    fn check_digest(
+        &mut self,
+        arrived: &Arrived,
+        registrar: &Registrar,
+        aor: &Aor,
+        flow: FlowId,
+        services: &Services<'_>,
+        now: Instant,
+    ) -> Result<Option<Proof>, Refuse> {
+        let Authentication::Edge { realm } = &registrar.authentication else {
+            return Ok(None);
+        };
+        let verdict =
+            self.nonces
+                .verify(&arrived.message, realm, aor, flow.0, services.hashes, now);
+        match verdict {
+            Ok(()) => Ok(Some(Proof::EdgeDigest)),
+            Err(wrong) => {
+                if wrong.is_failure() {
+                    let aor = aor.clone();
+                    self.events
+                        .push_back(Event::AuthenticationFailed { flow, aor });
+                }
+                let mut refuse = Refuse::new(401, RefusalReason::WrongDigest);
+                for challenge in self.nonces.challenges(realm, flow.0, wrong.is_stale(), now) {
+                    refuse = refuse.with(Name::WwwAuthenticate, challenge);
+                }
+                Err(refuse)
+            }
+        }
+    }
+
+    /// What a REGISTER gets beside what every request gets: the way back.
+    pub(super) fn write_register(
+        &self,
+        context: &Context,
+        register: &Register,
+        transport: Transport,
+        edit: &mut Edit<'_>,
+    ) {
+        let request = &context.request;
+        let Some(flow) = self.registrations.flow(context.flow) else {
+            return;
+        };
+        let mode = context.registrar.as_ref().map(|registrar| registrar.mode);
+        let has_path = request.has_option(Name::Supported, "path");
+        match mode {
+            Some(RegistrarMode::Path) if !has_path => {}
+            Some(RegistrarMode::Path | RegistrarMode::PathAlways) => {
+                let path = self.inner_uri(flow.token, transport);
+                edit.insert_top(Name::Path, format!("<{path};lr;ob>"));
+                if !has_path {
+                    edit.append(Name::Supported, "path");
+                }
+            }
+            Some(RegistrarMode::Contact) => {
+                let contacts = request.contacts().filter_map(|contact| contact.address());
+                for (contact, known) in contacts.zip(&register.contacts) {
+                    let Some(number) = known.number else { continue };
+                    let user = format!("{}.{number}", flow.token);
+                    edit.replace(contact.uri().as_bytes(), self.inner_uri(user, transport));
+                }
+            }
+            None => {}
+        }
+        if register.strips_credentials {
+            edit.remove(Name::Authorization)
+                .remove(Name::ProxyAuthorization);
+        }
+    }
+
+    pub(super) fn pass_register_response(
+        &mut self,
+        key: SlotKey,
+        context: &mut Context,
+        message: &Message,
+        code: u16,
+        services: &mut Services<'_>,
+        now: Instant,
+    ) {
+        let Some(register) = context.register.take() else {
+            return;
+        };
+        match code {
+            401 | 407 => self.note_challenge(context.flow, &register, message, now),
+            403 if register.is_answer => {
+                let (flow, aor) = (context.flow, register.aor.clone());
+                self.events
+                    .push_back(Event::AuthenticationFailed { flow, aor });
+            }
+            200..=299 => {
+                let proof = register
+                    .proof
+                    .or_else(|| register.is_answer.then_some(Proof::Challenge));
+                let Some(proof) = proof else {
+                    self.events.push_back(Event::Refused {
+                        from: Side::Flow(context.flow),
+                        code: Some(403),
+                        reason: RefusalReason::Unproved,
+                    });
+                    self.answer_here(key, context, 403, &[], services, now);
+                    return;
+                };
+                if !self.settle(context, &register, message, proof, now) {
+                    let refuse = self.overload();
+                    let headers: Vec<(Name, &str)> = refuse
+                        .headers
+                        .iter()
+                        .map(|(name, value)| (*name, value.as_str()))
+                        .collect();
+                    self.answer_here(key, context, refuse.code, &headers, services, now);
+                    return;
+                }
+            }
+            _ => {}
+        }
+        let bytes = self.register_response(context, &register, message, code);
+        context.register = Some(register);
+        self.answer(key, context, code, bytes, now);
+    }
+
+    fn note_challenge(
+        &mut self,
+        flow: FlowId,
+        register: &Register,
+        message: &Message,
+        now: Instant,
+    ) {
+        let is_stale = message
+            .challenges()
+            .any(|(_, challenge)| challenge.is_stale());
+        if register.is_answer && !is_stale {
+            let aor = register.aor.clone();
+            self.events
+                .push_back(Event::AuthenticationFailed { flow, aor });
+        }
+        if let Some(state) = self.registrations.flow_mut(flow)
+            && message.challenges().next().is_some()
+        {
+            state.challenge(register.aor.clone(), now);
+        }
+    }
+
+    /// Makes, refreshes or ends the binding; `false` if there is no room.
+    fn settle(
+        &mut self,
+        context: &Context,
+        register: &Register,
+        message: &Message,
+        proof: Proof,
+        now: Instant,
+    ) -> bool {
+        let flow = context.flow;
+        let is_query = register.contacts.is_empty() && !register.is_wildcard;
+        if is_query {
+            return true;
+        }
+        let granted = register
+            .contacts
+            .iter()
+            .filter_map(|contact| Some((self.granted(context, contact, message)?, contact)))
+            .max_by_key(|(seconds, _)| *seconds)
+            .filter(|(seconds, _)| *seconds > 0);
+        let Some((seconds, contact)) = granted else {
+            let reason = UnboundReason::Unregistered;
+            let aor = &register.aor;
+            self.registrations
+                .unbind(flow, aor, reason, &mut self.events);
+            return true;
+        };
+        let expires = Duration::from_secs(seconds.min(limits::SIP_EXPIRES_MAX).into());
+        let until = now.checked_add(expires.saturating_add(limits::SIP_EXPIRY_GRACE));
+        let (Some(expires_at), Some(registrar)) = (until, &context.registrar) else {
+            return false;
+        };
+        let node = match context.branch.as_ref().map(|branch| branch.hop) {
+            Some(Hop::Node(node)) => Some(node),
+            Some(Hop::Address(..) | Hop::Flow(_) | Hop::Own) | None => None,
+        };
+        let implicit = message
+            .addresses(Name::PAssociatedUri)
+            .filter_map(|address| Aor::of(&address.uri()))
+            .filter(|aor| *aor != register.aor);
+        let service_routes = message
+            .values(Name::ServiceRoute)
+            .map(Bytes::copy_from_slice);
+        let binding = Binding {
+            aor: register.aor.clone(),
+            implicit: implicit.take(limits::SIP_IMPLICIT_AORS_MAX).collect(),
+            client: contact.client,
+            expires_at,
+            registrar: Arc::clone(&registrar.name),
+            node,
+            service_routes: service_routes
+                .take(limits::SIP_SERVICE_ROUTES_MAX)
+                .collect(),
+            proof,
+            has_outbound: message.has_option(Name::Require, "outbound"),
+        };
+        self.registrations
+            .bind(flow, binding, expires, &mut self.events)
+    }
+
+    /// For how long the registrar keeps a contact: what it says beside it, else for all, else what was asked for. `None`
+    /// if it lists contacts and this is not among them.
+    fn granted(
+        &self,
+        context: &Context,
+        contact: &RegisteredContact,
+        message: &Message,
+    ) -> Option<u32> {
+        let general = || message.expires().unwrap_or(contact.expires);
+        if contact.expires == 0 {
+            return Some(0);
+        }
+        let mut listed = message
+            .contacts()
+            .filter_map(|each| each.address())
+            .peekable();
+        if listed.peek().is_none() {
+            return Some(general());
+        }
+        let found = listed.find(|each| self.is_contact(context, contact, each));
+        found.map(|each| each.expires().unwrap_or_else(general))
+    }
+
+    /// Whether an address in the registrar's answer is the one that the client registered.
+    fn is_contact(
+        &self,
+        context: &Context,
+        contact: &RegisteredContact,
+        listed: &NameAddr<'_>,
+    ) -> bool {
+        let uri = listed.uri();
+        match contact.number {
+            Some(number) => {
+                let token = self.registrations.flow(context.flow).map(|flow| flow.token);
+                let user = token.map(|token| format!("{token}.{number}"));
+                uri.user() == user.as_deref().map(str::as_bytes)
+            }
+            None if uri.as_bytes() == &*contact.uri => true,
+            None => {
+                crate::sip::uri::Uri::parse(&contact.uri).is_ok_and(|own| own.is_equivalent(&uri))
+            }
+        }
+    }
+
+    fn register_response(
+        &self,
+        context: &Context,
+        register: &Register,
+        message: &Message,
+        code: u16,
+    ) -> Bytes {
+        let mut edit = Edit::new(message);
+        edit.pop_via();
+        // Both say how the inside is reached; the route is imposed here (RFC 3608 section 6.3 lets a proxy do so).
+        for name in [Name::Path, Name::ServiceRoute] {
+            if message.has(name) {
+                edit.remove(name);
+            }
+        }
+        if matches!(code, 401 | 407) {
+            strip_auth_int(message, &mut edit);
+        }
+        if (200..300).contains(&code) {
+            for contact in message.contacts().filter_map(|contact| contact.address()) {
+                let mut numbered = register
+                    .contacts
+                    .iter()
+                    .filter(|each| each.number.is_some());
+                if let Some(known) = numbered.find(|each| self.is_contact(context, each, &contact))
+                {
+                    edit.replace(contact.uri().as_bytes(), &known.uri);
+                }
+            }
+            // RFC 5626 section 5.4.
+            if message.has_option(Name::Require, "outbound") && !message.has(Name::FlowTimer) {
+                edit.append(
+                    Name::FlowTimer,
+                    self.config.flow_timer.as_secs().to_string(),
+                );
+            }
+        }
+        edit.into_bytes()
+    }
+}
+
+/// `*` stands alone and ends everything (RFC 3261 section 10.2.2); other contacts are few.
+fn check_wildcard(message: &Message) -> Result<bool, Refuse> {
+    let too_many = Refuse::new(403, RefusalReason::TooManyContacts);
+    let count = message.contacts().count();
+    if count > limits::SIP_CONTACTS_PER_REGISTER_MAX {
+        return Err(too_many);
+    }
+    let is_wildcard = message
+        .contacts()
+        .any(|contact| matches!(contact, Contact::Any));
+    if is_wildcard && (count > 1 || message.expires() != Some(0)) {
+        return Err(Refuse::new(400, RefusalReason::TooManyContacts));
+    }
+    Ok(is_wildcard)
+}

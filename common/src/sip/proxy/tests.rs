@@ -1,0 +1,3 @@
+mod call;
+mod register;
+mod world;
