@@ -767,3 +767,17 @@ pub const SIP_EXPIRY_GRACE: Duration = Duration::from_secs(5);
 pub const SIP_EXPIRES_DEFAULT: u32 = 3_600;
 /// The longest lifetime of a registration that is believed.
 pub const SIP_EXPIRES_MAX: u32 = 7 * 24 * 3_600;
+/// How deep multipart bodies may be nested: one in another.
+pub const MULTIPART_DEPTH_MAX: usize = 2;
+/// Most parts of one multipart body: a description, a picture, a location, and room.
+pub const MULTIPART_PARTS_MAX: usize = 16;
+/// Most `a=crypto` lines of one m-line that are read: there are nine suites.
+pub const SDP_CRYPTO_LINES_MAX: usize = 16;
+/// Most keys of one `a=crypto` line: as many as one stream can try.
+pub const SRTP_KEYS_PER_LINE_MAX: usize = 4;
+/// Longest fragment of an ICE user name (RFC 8839 section 5.4).
+pub const ICE_FRAGMENT_BYTES_MAX: usize = 256;
+/// Messages of one leg whose rewritten bodies are kept for retransmissions: the last of each kind.
+pub const ANCHORED_MESSAGES_KEPT: usize = 6;
+/// An offer without answer stands in the way of others no longer than this: above the longest wait for a final answer.
+pub const OFFER_AGE_MAX: Duration = Duration::from_secs(200);

@@ -6,14 +6,27 @@
 //! [`Anchor::handle_body`], what the engine shall do comes out of [`Anchor::poll_change`], ports come from and go back to
 //! [`Anchor::supply`].
 
+mod answer;
+mod exchange;
+mod leg;
+mod offer;
+mod party;
+mod plans;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use ipnet::IpNet;
 
-use super::plan::{PlanChange, StopReason, StreamId};
+pub use refusal::Refusal;
+
+use self::leg::Leg;
+use super::plan::{PlanChange, StopReason};
 use super::supply::{Family, Supply};
 use crate::id::EdgeIndex;
 use crate::limits;
@@ -28,6 +41,17 @@ pub enum Side {
     Outer,
     /// The registrar or whoever sends through it.
     Inner,
+}
+
+impl Side {
+    /// The side across.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Inner => Self::Outer,
+            Self::Outer => Self::Inner,
+        }
+    }
 }
 
 /// How the inner leg is protected, by configuration of the registrar.
@@ -112,112 +136,49 @@ pub enum Verdict {
     Pass,
     /// It passes with this body; the content type stays.
     Replace(Bytes),
-    /// It passes without a body: there is no use for it.
+    /// It passes without a body: nobody waits for that description.
     Strip,
-    /// The request is answered with [`Refusal::status`]. Never the verdict on a response or an ACK.
+    /// The request is answered with [`Refusal::status`]. A response or an ACK passes without its body, so that the other
+    /// side ends the call.
     Refuse(Refusal),
-}
-
-/// Why a description is not forwarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
-pub enum Refusal {
-    /// The client offers DTLS-SRTP (RFC 5763) and no keys in the description.
-    #[error("the client offers SRTP by DTLS only; let it offer SDES keys (a=crypto)")]
-    DtlsOnly,
-    /// Another offer waits for its answer.
-    #[error("another offer of this call waits for its answer")]
-    Glare,
-    /// The inner peer names an address where media may not go.
-    #[error("the inner peer wants media at an address outside [media] networks")]
-    InnerAddress,
-    /// Not a session description.
-    #[error("the body is not a session description")]
-    Malformed,
-    /// No m-line can be relayed.
-    #[error("no media line can be relayed")]
-    NoMedia,
-    /// Ports or calls are used up.
-    #[error("no media ports are ready")]
-    NoPorts,
-    /// The client offers media without SRTP.
-    #[error("the client offers media without SRTP; let it offer SDES keys (a=crypto)")]
-    PlainRtp,
-    /// The inner peer offers media without SRTP, and its registrar demands it.
-    #[error("the inner peer offers media without SRTP, but the registrar's media is \"srtp\"")]
-    PlainRtpInside,
-    /// Over one of the limits.
-    #[error("the session description is too long or has too many media lines")]
-    TooLong,
-}
-
-impl Refusal {
-    /// The status code that answers the request (RFC 3261 section 21).
-    #[must_use]
-    pub const fn status(self) -> u16 {
-        match self {
-            Self::Malformed => 400,
-            Self::TooLong => 413,
-            Self::DtlsOnly
-            | Self::InnerAddress
-            | Self::NoMedia
-            | Self::PlainRtp
-            | Self::PlainRtpInside => 488,
-            Self::Glare => 491,
-            Self::NoPorts => 503,
-        }
-    }
-
-    /// `Retry-After` of the answer, if it has one.
-    #[must_use]
-    pub const fn retry_after(self) -> Option<Duration> {
-        match self {
-            Self::NoPorts => Some(limits::MEDIA_PORTS_RETRY_AFTER),
-            Self::DtlsOnly
-            | Self::Glare
-            | Self::InnerAddress
-            | Self::Malformed
-            | Self::NoMedia
-            | Self::PlainRtp
-            | Self::PlainRtpInside
-            | Self::TooLong => None,
-        }
-    }
-
-    /// The name in logs and labels of metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::DtlsOnly => "dtls_only",
-            Self::Glare => "glare",
-            Self::InnerAddress => "inner_address",
-            Self::Malformed => "malformed",
-            Self::NoMedia => "no_media",
-            Self::NoPorts => "no_ports",
-            Self::PlainRtp => "plain_rtp",
-            Self::PlainRtpInside => "plain_rtp_inside",
-            Self::TooLong => "too_long",
-        }
-    }
 }
 
 /// What is the same for all legs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnchorSettings {
-    /// Where inner legs may go; own inner ports may always be reached.
+    /// Where inner legs may go.
     pub networks: Vec<IpNet>,
+    /// Addresses of own inner ports: a call between two clients has the pair on both ends of an inner leg.
+    pub own: Vec<IpAddr>,
 }
 
-/// One call leg under way.
-#[derive(Debug)]
-struct Leg {
-    streams: Vec<StreamId>,
-    deadline: Option<Instant>,
+impl AnchorSettings {
+    fn may_reach(&self, address: IpAddr) -> bool {
+        self.own.contains(&address) || self.networks.iter().any(|net| net.contains(&address))
+    }
+}
+
+/// What a leg needs while it handles a message.
+struct Tools<'a> {
+    settings: &'a AnchorSettings,
+    supply: &'a mut Supply,
+    randomness: &'a mut Randomness,
+    next: &'a mut u64,
+}
+
+impl Tools<'_> {
+    /// A number that was not given before.
+    const fn number(&mut self) -> u64 {
+        *self.next = self.next.wrapping_add(1);
+        *self.next
+    }
 }
 
 /// The offer/answer machine of all call legs.
 pub struct Anchor {
     settings: AnchorSettings,
     supply: Supply,
+    randomness: Randomness,
     legs: BTreeMap<LegId, Leg>,
     changes: VecDeque<PlanChange>,
     next: u64,
@@ -235,10 +196,11 @@ impl std::fmt::Debug for Anchor {
 impl Anchor {
     /// A machine without calls. `randomness` makes every key and password.
     #[must_use]
-    pub fn new(settings: AnchorSettings, _randomness: Randomness) -> Self {
+    pub fn new(settings: AnchorSettings, randomness: Randomness) -> Self {
         Self {
             settings,
             supply: Supply::new(),
+            randomness,
             legs: BTreeMap::new(),
             changes: VecDeque::new(),
             next: 0,
@@ -259,42 +221,65 @@ impl Anchor {
     ///
     /// # Errors
     /// [`Refusal::NoPorts`] if there are too many calls.
-    pub fn open(&mut self, _terms: LegTerms) -> Result<LegId, Refusal> {
+    pub fn open(&mut self, terms: LegTerms) -> Result<LegId, Refusal> {
         if self.legs.len() >= limits::ANCHORED_LEGS_MAX {
             return Err(Refusal::NoPorts);
         }
-        self.next += 1;
-        let leg = LegId(self.next);
-        self.legs.insert(
-            leg,
-            Leg {
-                streams: Vec::new(),
-                deadline: None,
-            },
-        );
-        Ok(leg)
+        self.next = self.next.wrapping_add(1);
+        let id = LegId(self.next);
+        self.legs.insert(id, Leg::new(terms));
+        Ok(id)
     }
 
-    /// Handles one message of a leg, body or not: responses without one end offers that fail. The same message handled
-    /// again (a retransmission) gets the same verdict.
-    pub fn handle_body(&mut self, _leg: LegId, _exchange: &Exchange<'_>, _now: Instant) -> Verdict {
-        Verdict::Pass
+    /// Handles one message of a leg, with or without a body: a response without one may end an offer. The same message
+    /// handled again (a retransmission) gets the same verdict.
+    pub fn handle_body(&mut self, id: LegId, exchange: &Exchange<'_>, now: Instant) -> Verdict {
+        let Some(leg) = self.legs.get_mut(&id) else {
+            return Verdict::Pass;
+        };
+        let mut tools = Tools {
+            settings: &self.settings,
+            supply: &mut self.supply,
+            randomness: &mut self.randomness,
+            next: &mut self.next,
+        };
+        let verdict = leg.handle(&mut tools, exchange, now);
+        leg.settle(&mut tools, &mut self.changes, StopReason::Rejected);
+        verdict
     }
 
     /// The client of a leg has moved to another connection.
-    pub fn handle_flow_moved(&mut self, _leg: LegId, _flow_address: IpAddr) {}
+    pub fn handle_flow_moved(&mut self, id: LegId, flow_address: IpAddr) {
+        let Some(leg) = self.legs.get_mut(&id) else {
+            return;
+        };
+        leg.terms.flow_address = flow_address;
+        let mut tools = Tools {
+            settings: &self.settings,
+            supply: &mut self.supply,
+            randomness: &mut self.randomness,
+            next: &mut self.next,
+        };
+        leg.settle(&mut tools, &mut self.changes, StopReason::Rejected);
+    }
 
     /// Ends a leg: its streams stop and its ports go back. A leg that is not there is ignored.
-    pub fn close(&mut self, leg: LegId, reason: StopReason) {
-        let streams = self.legs.remove(&leg).map(|leg| leg.streams);
-        for stream in streams.into_iter().flatten() {
-            self.changes.push_back(PlanChange::Stop(stream, reason));
-        }
+    pub fn close(&mut self, id: LegId, reason: StopReason) {
+        let Some(leg) = self.legs.remove(&id) else {
+            return;
+        };
+        let mut tools = Tools {
+            settings: &self.settings,
+            supply: &mut self.supply,
+            randomness: &mut self.randomness,
+            next: &mut self.next,
+        };
+        leg.end(&mut tools, &mut self.changes, reason);
     }
 
     /// Sets when a leg ends by itself unless it is set anew, or that it does not.
-    pub fn set_deadline(&mut self, leg: LegId, deadline: Option<Instant>) {
-        if let Some(leg) = self.legs.get_mut(&leg) {
+    pub fn set_deadline(&mut self, id: LegId, deadline: Option<Instant>) {
+        if let Some(leg) = self.legs.get_mut(&id) {
             leg.deadline = deadline;
         }
     }
@@ -320,5 +305,11 @@ impl Anchor {
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let soonest = self.legs.values().filter_map(|leg| leg.deadline).min();
         soonest.map(|at| (at, "call expires"))
+    }
+
+    /// Legs that are open.
+    #[must_use]
+    pub fn legs(&self) -> usize {
+        self.legs.len()
     }
 }

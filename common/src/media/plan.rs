@@ -45,8 +45,6 @@ pub struct StreamPlan {
     pub kind: StreamKind,
     /// Which way media may flow; RTCP flows both ways always.
     pub direction: Direction,
-    /// Between offer and answer, ports are known and nothing else; afterwards true.
-    pub is_answered: bool,
 }
 
 /// The client's side of a stream.
@@ -60,7 +58,7 @@ pub struct OuterLeg {
     pub flow_address: Option<IpAddr>,
     /// RTP and RTCP share the RTP port (RFC 5761).
     pub rtcp_mux: bool,
-    /// What the client encrypts with. Always set for RTP once answered; empty for opaque streams.
+    /// What the client encrypts with. Never empty for RTP; empty for opaque streams.
     pub receive: ReceiveKeys,
     /// What the engine encrypts with towards the client.
     pub send: Option<SrtpKeys>,
@@ -86,9 +84,9 @@ pub struct InnerLeg {
 /// SRTP on the inner leg.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protection {
-    /// What the inner peer encrypts with; one per fork until one has won, empty before the answer.
+    /// What the inner peer encrypts with; one per fork until one has won.
     pub receive: ReceiveKeys,
-    /// What the engine encrypts with; `None` before the answer.
+    /// What the engine encrypts with.
     pub send: Option<SrtpKeys>,
 }
 
@@ -185,11 +183,11 @@ pub struct IceCredentials {
 /// A change of what the engine does. Changes of one stream come in order, `Start` first, `Stop` last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlanChange {
-    /// A new stream.
+    /// A new stream: an answer has come.
     Start(StreamId, Box<StreamPlan>),
     /// The whole plan anew; ports never change under a stream id.
     Change(StreamId, Box<StreamPlan>),
-    /// The stream is over and its ports go back.
+    /// The stream is over; its ports go back by [`super::supply::Supply::poll_released`].
     Stop(StreamId, StopReason),
 }
 
