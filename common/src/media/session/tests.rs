@@ -38,7 +38,6 @@ fn plan() -> StreamPlan {
         class: MediaClass::Audio,
         kind: StreamKind::Rtp { clock_rates },
         direction: Direction::Both,
-        is_answered: true,
     }
 }
 
