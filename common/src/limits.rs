@@ -576,6 +576,25 @@ pub const SIP_METHOD_BYTES_MAX: usize = 64;
 pub const SIP_CONTENT_LENGTH_DIGITS_MAX: usize = 8;
 /// A STUN message on a SIP connection: a Binding request with every attribute that clients add has 100 to 200 octets.
 pub const SIP_STUN_BYTES_MAX: usize = 576;
+/// From the first octet of a SIP message to the end of its head: it fits into a few packets.
+pub const SIP_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the first octet of a SIP message to the end of its body.
+pub const SIP_BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// A client that has not registered may be silent for this long: two transactions that time out (RFC 3261 section 17).
+pub const SIP_UNREGISTERED_SILENCE_MAX: Duration = Duration::from_secs(64);
+/// A registered client that was told no `Flow-Timer` may be silent for this long: registrations last an hour at most and
+/// are refreshed before; the kernel's keep-alives find dead connections sooner.
+pub const SIP_REGISTERED_SILENCE_MAX: Duration = Duration::from_secs(65 * 60);
+/// Time that a keep-alive may take on its way, beyond one and a half `Flow-Timer` (RFC 5626 section 4.4.1).
+pub const SIP_FLOW_TIMER_SLACK: Duration = Duration::from_secs(10);
+/// Malformed messages that a client connection may send: an honest client sends none.
+pub const SIP_MALFORMED_MAX: u32 = 8;
+/// SIP messages a second that a client connection may send: a busy one sends a few.
+pub const SIP_MESSAGES_PER_SECOND_DEFAULT: u32 = 20;
+/// SIP messages at once after a pause: a client that comes up registers and subscribes to everything.
+pub const SIP_MESSAGES_BURST_DEFAULT: u32 = 60;
+/// Most of both that may be set.
+pub const SIP_MESSAGES_SETTING_MAX: u32 = 10_000;
 
 // --- media: ports and candidates of edge-e ---
 

@@ -332,7 +332,7 @@ impl LinkClient {
         let https = &self.https;
         let wanted = match self.config.https {
             Purpose::HttpsShared => self.config.shared_connections,
-            Purpose::HttpsPool | Purpose::Control | Purpose::Streams => {
+            Purpose::HttpsPool | Purpose::Control | Purpose::Media | Purpose::Streams => {
                 let busy = https.requests.in_flight();
                 let spare = limits::LINK_POOL_SPARE.max(busy / 4);
                 busy.saturating_add(spare).min(limits::LINK_POOL_MAX)
@@ -388,7 +388,9 @@ impl LinkClient {
     async fn serve_https(&self, stream: Stream, mut losses: watch::Receiver<u64>, drain: &Signal) {
         let version = match self.config.https {
             Purpose::HttpsShared => Version::LinkHttp2,
-            Purpose::HttpsPool | Purpose::Control | Purpose::Streams => Version::Http1,
+            Purpose::HttpsPool | Purpose::Control | Purpose::Media | Purpose::Streams => {
+                Version::Http1
+            }
         };
         let edge = Arc::new(self.config.edge.clone());
         // The drain waits until the connection ends: that is when the last body on it is sent.

@@ -160,6 +160,7 @@ impl LinkServer {
         let purpose = match hello.purpose {
             Purpose::Control => LinkPurpose::Control,
             Purpose::HttpsPool | Purpose::HttpsShared => LinkPurpose::Https,
+            Purpose::Media => LinkPurpose::Media,
             Purpose::Streams => LinkPurpose::Streams,
         };
         let _counted = core.count_connection();
@@ -262,6 +263,15 @@ impl LinkServer {
                     Err(error) => tell_ended(error),
                 }
                 Ok(())
+            }
+            Purpose::Media => {
+                let refused = Answer::Refused {
+                    reason: "this edge is not configured for media".to_owned(),
+                    remedy: "add [media] to edge-e's configuration".to_owned(),
+                    version: VERSION.to_owned(),
+                    kind: RefusalKind::NotAllowed,
+                };
+                greeting::send(&mut stream, &refused).await
             }
             Purpose::Streams => {
                 greeting::send(&mut stream, &self.answer(None)).await?;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::CoreId;
 use crate::limits;
+use crate::redact::Secret;
 
 /// The protocol this build speaks. A different major version is refused; a minor one may be one apart.
 pub const PROTOCOL: Protocol = Protocol { major: 1, minor: 0 };
@@ -40,6 +41,8 @@ pub enum Purpose {
     HttpsPool,
     /// HTTPS requests, many at a time: HTTP/2, edge-e is the client.
     HttpsShared,
+    /// Media frames, where the media trunk's UDP does not get through: each with its length in front.
+    Media,
     /// Client connections, a stream each ([`crate::link::stream_preface`]): HTTP/2, edge-e is the client.
     Streams,
 }
@@ -52,6 +55,7 @@ impl Purpose {
             Self::Control => "control",
             Self::HttpsPool => "https-pool",
             Self::HttpsShared => "https-shared",
+            Self::Media => "media",
             Self::Streams => "streams",
         }
     }
@@ -75,6 +79,9 @@ pub struct Hello {
     /// The last control frame that was applied from the edge-e instance named here, to resume after it.
     #[serde(default)]
     pub resume: Option<Resume>,
+    /// Of a media trunk, over UDP or TCP: what edge-e said last on the control stream, to prove that both belong together.
+    #[serde(default, with = "secret_text", skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<Secret<String>>,
 }
 
 /// Up to where one side has applied the other's numbered control frames.
@@ -172,6 +179,26 @@ pub fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, GreetingError
     serde_json::from_slice(body).map_err(|error| GreetingError::Malformed(error.to_string()))
 }
 
+mod secret_text {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use crate::redact::Secret;
+
+    #[expect(clippy::ref_option, reason = "serde asks for this form")]
+    pub(super) fn serialize<S: Serializer>(
+        text: &Option<Secret<String>>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        text.as_ref().map(Secret::reveal).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Secret<String>>, D::Error> {
+        Ok(Option::<String>::deserialize(from)?.map(Secret::new))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,6 +215,7 @@ mod tests {
                 instance: 7,
                 applied: 3,
             }),
+            nonce: Some(Secret::new("c2VjcmV0".to_owned())),
         }
     }
 

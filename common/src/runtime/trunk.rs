@@ -10,6 +10,15 @@ use std::time::Instant;
 use crate::media::class::MediaClass;
 use crate::time::Wakeup;
 
+pub mod client;
+mod pack;
+pub mod pipe;
+mod quic;
+pub mod server;
+pub mod settings;
+#[cfg(test)]
+mod tests;
+
 /// What carries the frames now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TrunkPath {
@@ -40,4 +49,52 @@ pub trait MediaTrunk {
 
     /// What carries the frames now.
     fn path(&self) -> TrunkPath;
+}
+
+/// What has passed a trunk and what has not, since the beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrunkCounts {
+    /// Frames taken to be sent.
+    pub sent: u64,
+    /// Their octets.
+    pub sent_bytes: u64,
+    /// Frames that have arrived.
+    pub received: u64,
+    /// Their octets.
+    pub received_bytes: u64,
+    /// Frames dropped because there was no path, or they were too many or too long.
+    pub dropped: u64,
+    /// Datagrams, or frames over TCP, that were taken and then not sent.
+    pub unsent: u64,
+    /// Datagrams that the system dropped because nobody read them in time.
+    pub kernel_drops: u64,
+    /// Dials that failed.
+    pub failures: u64,
+}
+
+impl TrunkCounts {
+    fn note_sent(&mut self, is_sent: bool, len: usize) {
+        if is_sent {
+            self.sent += 1;
+            self.sent_bytes += u64::try_from(len).unwrap_or(0);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    fn note_received(&mut self, len: usize) {
+        self.received += 1;
+        self.received_bytes += u64::try_from(len).unwrap_or(0);
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.sent_bytes += other.sent_bytes;
+        self.received += other.received;
+        self.received_bytes += other.received_bytes;
+        self.dropped += other.dropped;
+        self.unsent += other.unsent;
+        self.kernel_drops += other.kernel_drops;
+        self.failures += other.failures;
+    }
 }

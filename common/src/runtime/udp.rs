@@ -342,20 +342,17 @@ mod tests {
     #[test]
     fn a_socket_with_several_addresses_tells_and_takes_which() {
         let (mut left, mut right, to) = pair("0.0.0.0:0");
-        let from = Some([127, 0, 0, 5].into());
+        let from: IpAddr = [127, 0, 0, 5].into();
         let destination = Destination {
             to,
-            from,
+            from: Some(from),
             dscp: Dscp::CS3,
         };
 
         assert!(left.send(b"hello", None, &destination).unwrap());
 
         let received = right.receive().unwrap().unwrap();
-        assert_eq!(
-            (received.from.ip(), received.to),
-            (from.unwrap(), Some(to.ip()))
-        );
+        assert_eq!((received.from.ip(), received.to), (from, Some(to.ip())));
     }
 
     #[test]

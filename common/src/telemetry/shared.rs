@@ -176,6 +176,8 @@ crate::label! {
         Control = "control",
         /// HTTPS requests.
         Https = "https",
+        /// Media frames over TCP.
+        Media = "media",
         /// Client connections.
         Streams = "streams",
     }

@@ -73,7 +73,7 @@ impl LinkClient {
                 listen::let_stand_still(stream.get_ref().0)
                     .map_err(because(LinkRefusal::Refused))?;
             }
-            Purpose::Control | Purpose::HttpsShared | Purpose::Streams => {}
+            Purpose::Control | Purpose::HttpsShared | Purpose::Media | Purpose::Streams => {}
         }
         Ok((stream, welcome))
     }
@@ -124,6 +124,7 @@ impl LinkClient {
             instance: self.config.instance,
             purpose,
             resume,
+            nonce: None,
         }
     }
 }

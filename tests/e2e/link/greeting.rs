@@ -94,6 +94,7 @@ fn hello(protocol: Protocol) -> Hello {
         instance: 4711,
         purpose: Purpose::HttpsShared,
         resume: None,
+        nonce: None,
     }
 }
 

@@ -133,7 +133,7 @@ mod tests {
         assert_eq!((poller.ready(0), poller.ready(1)), (Some(Token(2)), None));
         assert_eq!(right.recv(&mut [0; 4]).unwrap(), 1);
 
-        waker.clone().wake();
+        waker.wake();
         assert_eq!(poller.wait(None, now).unwrap(), 1);
         assert_eq!(poller.ready(0), Some(Token(1)));
         waker.settle();
