@@ -19,6 +19,7 @@ use common::limits;
 use common::link::flow::FlowClose;
 use common::link::stream_preface::{ClientTransport, StreamProtocol};
 use common::net::{Domain, Host, HostPort};
+use common::runtime::clock;
 use common::runtime::drain::Signal;
 use common::runtime::link_streams::{Arrived, Refusal};
 use common::sip::digest::HashSource;
@@ -314,7 +315,7 @@ fn assemble(
         timeout: config.connect_timeout,
     };
     Ok(Shell::new(Parts {
-        proxy: Proxy::new(proxy, seed),
+        proxy: Proxy::new(proxy, seed, clock::now()),
         bodies: services.bodies,
         users: services.users,
         inner: Inner::new(bound.udp.clone()),

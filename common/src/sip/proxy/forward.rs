@@ -207,6 +207,12 @@ impl Proxy {
             (NodeFailure::Overloaded | NodeFailure::Unreachable, _) => Some(500),
             (NodeFailure::NoAnswer, _) => context.failure,
         };
+        if failure == NodeFailure::Unreachable {
+            context.branch = None; // nothing was sent
+        }
+        if context.is_abandoned {
+            return;
+        }
         self.attempt_next(key, context, services, now);
     }
 

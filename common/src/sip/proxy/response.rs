@@ -334,7 +334,7 @@ pub(super) fn strip_auth_int(message: &Message, edit: &mut Edit<'_>) {
         }
         let kept: Vec<&[u8]> = tokens().filter(|token| !is_int(token)).collect();
         if kept.is_empty() {
-            edit.drop_value(challenge.as_bytes());
+            edit.remove_field_of(challenge.as_bytes());
         } else {
             let mut text = b"qop=\"".to_vec();
             text.extend_from_slice(&kept.join(&b","[..]));

@@ -148,7 +148,6 @@ impl Proxy {
                 .as_ref()
                 .is_some_and(|branch| !branch.is_heard && branch.client.is_pending());
             if context.attempt == attempt && is_waiting {
-                abandon_branch(context);
                 let failure = NodeFailure::Unreachable;
                 proxy.fail_over(key, context, failure, None, services, now);
             }

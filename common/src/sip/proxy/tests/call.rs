@@ -9,7 +9,7 @@ use crate::sip::proxy::*;
 fn call(world: &mut World) -> (Message, Message) {
     world.register(ALICE, "1001");
     world.client(ALICE, invite("1001", "2000", 10, ""));
-    let request = world.to_node();
+    let request = world.node_gets();
     let rr: String = std::iter::once("<sip:10.0.0.10;transport=tcp;lr;ftag=caller>".to_owned())
         .chain(values(&request, Name::RecordRoute))
         .map(|value| format!("Record-Route: {value}\n"))
@@ -21,7 +21,7 @@ fn call(world: &mut World) -> (Message, Message) {
     )
     .replace("tag=registrar", "tag=callee");
     world.node(ok);
-    let answer = world.to_client(ALICE);
+    let answer = world.client_gets(ALICE);
     assert_eq!(answer.status(), Some(200));
     (request, answer)
 }
@@ -31,9 +31,9 @@ fn nothing_but_register_and_options_passes_before_a_registration() {
     let mut world = World::new();
 
     world.client(ALICE, invite("1001", "2000", 1, ""));
-    assert_eq!(world.to_client(ALICE).status(), Some(403));
+    assert_eq!(world.client_gets(ALICE).status(), Some(403));
     world.client(ALICE, within("OPTIONS", "1001", "2000", 2, ""));
-    assert_eq!(world.to_client(ALICE).status(), Some(200));
+    assert_eq!(world.client_gets(ALICE).status(), Some(200));
     world.assert_silent();
     assert_eq!(world.refusals(), [RefusalReason::NotRegistered]);
 }
@@ -47,7 +47,7 @@ fn an_invite_goes_in_with_a_doubled_record_route_and_without_claims() {
                   Path: <sip:evil.test;lr>\nSession-ID: abc\nReplaces: x;to-tag=1;from-tag=2\n";
     world.client(ALICE, invite("1001", "2000", 10, claims));
 
-    let request = world.to_node();
+    let request = world.node_gets();
     let routes = values(&request, Name::RecordRoute);
     assert_eq!(routes.len(), 2);
     assert!(
@@ -93,7 +93,7 @@ fn ack_and_bye_find_their_way_by_the_hidden_route() {
     let routes = routes_of_caller(&answer);
 
     world.client(ALICE, within("ACK", "1001", "2000", 10, &routes));
-    let ack = world.to_node();
+    let ack = world.node_gets();
     assert_eq!(ack.method(), Method::Ack);
     assert_eq!(
         values(&ack, Name::Route),
@@ -102,13 +102,13 @@ fn ack_and_bye_find_their_way_by_the_hidden_route() {
     assert_eq!(ack.vias().count(), 2);
 
     world.client(ALICE, within("BYE", "1001", "2000", 11, &routes));
-    let bye = world.to_node();
+    let bye = world.node_gets();
     assert_eq!(
         values(&bye, Name::Route),
         ["<sip:10.0.0.10;transport=tcp;lr;ftag=caller>"]
     );
     world.node(reply(&bye, 200, ""));
-    assert_eq!(world.to_client(ALICE).status(), Some(200));
+    assert_eq!(world.client_gets(ALICE).status(), Some(200));
 
     assert_eq!(world.bodies.ended.len(), 1);
     assert_eq!(world.bodies.ended[0].1, CallEnd::Bye);
@@ -122,7 +122,7 @@ fn ack_and_bye_find_their_way_by_the_hidden_route() {
 fn somebody_inside_calls_a_client_by_its_path() {
     let mut world = World::new();
     world.client(ALICE, register("1001", 9, ""));
-    let path = values(&world.to_node(), Name::Path).remove(0);
+    let path = values(&world.node_gets(), Name::Path).remove(0);
     world.register(ALICE, "1001");
 
     let text = format!(
@@ -138,7 +138,7 @@ fn somebody_inside_calls_a_client_by_its_path() {
     );
     world.node(&text);
 
-    let request = world.to_client(ALICE);
+    let request = world.client_gets(ALICE);
     assert_eq!(
         request.uri().unwrap().as_bytes(),
         contact("1001").as_bytes()
@@ -152,7 +152,7 @@ fn somebody_inside_calls_a_client_by_its_path() {
 
     let rr = format!("Record-Route: {}\n", values(&request, Name::RecordRoute)[0]);
     world.client(ALICE, reply(&request, 180, &rr));
-    let ringing = world.to_node();
+    let ringing = world.node_gets();
     assert_eq!(
         values(&ringing, Name::Via),
         [

@@ -219,17 +219,17 @@ impl World {
             && at <= end
         {
             self.now = at;
-            self.run(|proxy, services, now| proxy.handle_timeout(services, now));
+            self.run(Proxy::handle_timeout);
         }
         self.now = end;
     }
 
     /// The next message, which must go to a node.
-    pub(super) fn to_node(&mut self) -> Message {
-        self.to_node_with_id().0
+    pub(super) fn node_gets(&mut self) -> Message {
+        self.node_gets_with_id().0
     }
 
-    pub(super) fn to_node_with_id(&mut self) -> (Message, TransmitId, Option<NodeId>) {
+    pub(super) fn node_gets_with_id(&mut self) -> (Message, TransmitId, Option<NodeId>) {
         let transmit = self.sent.pop_front().expect("something for a node");
         let Destination::Node { node, .. } = transmit.to else {
             panic!("not for a node: {}", show(&transmit.bytes));
@@ -239,7 +239,7 @@ impl World {
     }
 
     /// The next message, which must go to this client.
-    pub(super) fn to_client(&mut self, flow: FlowId) -> Message {
+    pub(super) fn client_gets(&mut self, flow: FlowId) -> Message {
         let transmit = self.sent.pop_front().expect("something for a client");
         assert_eq!(
             transmit.to,
@@ -259,20 +259,23 @@ impl World {
     /// Registers `user` on a flow, with a challenge.
     pub(super) fn register(&mut self, flow: FlowId, user: &str) {
         self.client(flow, register(user, 1, ""));
-        let request = self.to_node();
+        let request = self.node_gets();
         self.node(challenge(&request));
-        assert_eq!(self.to_client(flow).status(), Some(401));
+        assert_eq!(self.client_gets(flow).status(), Some(401));
         self.client(flow, register(user, 2, CREDENTIALS));
-        let request = self.to_node();
+        let request = self.node_gets();
         self.node(accept(&request, 3600, ""));
-        assert_eq!(self.to_client(flow).status(), Some(200));
+        assert_eq!(self.client_gets(flow).status(), Some(200));
         self.assert_silent();
     }
 
     pub(super) fn refusals(&self) -> Vec<RefusalReason> {
-        let refusal = |event: &Event| match event {
-            Event::Refused { reason, .. } => Some(*reason),
-            _ => None,
+        let refusal = |event: &Event| {
+            if let Event::Refused { reason, .. } = event {
+                Some(*reason)
+            } else {
+                None
+            }
         };
         self.events.iter().filter_map(refusal).collect()
     }

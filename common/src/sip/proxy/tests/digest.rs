@@ -1,0 +1,162 @@
+use std::time::Duration;
+
+use super::world::*;
+use crate::sip::digest::Algorithm;
+use crate::sip::message::Message;
+use crate::sip::proxy::*;
+
+fn edge_mode() -> World {
+    let mut config = config();
+    config.registrars[0].authentication = Authentication::Edge {
+        realm: "edge.lab.test".into(),
+    };
+    World::with(config)
+}
+
+/// The answer of user 1001 to a challenge.
+fn credentials(challenge: &Message, algorithm: Algorithm, password: &str) -> String {
+    let asked = challenge
+        .challenges()
+        .map(|(_, each)| each)
+        .find(|each| each.param("algorithm") == Some(algorithm.name().as_bytes()))
+        .unwrap();
+    let nonce = asked.param("nonce").unwrap();
+    let uri = "sip:lab.test;transport=tls";
+    let ha1 = algorithm.hash(&[b"1001", b"edge.lab.test", password.as_bytes()]);
+    let ha2 = algorithm.hash(&[b"REGISTER", uri.as_bytes()]);
+    let parts: [&[u8]; 6] = [
+        ha1.as_bytes(),
+        nonce,
+        b"00000001",
+        b"c",
+        b"auth",
+        ha2.as_bytes(),
+    ];
+    format!(
+        "Authorization: Digest username=\"1001\", realm=\"edge.lab.test\", nonce=\"{}\", uri=\"{uri}\", \
+         response=\"{}\", algorithm={}, qop=auth, nc=00000001, cnonce=\"c\"\n",
+        String::from_utf8_lossy(nonce),
+        algorithm.hash(&parts),
+        algorithm.name(),
+    )
+}
+
+fn challenged(world: &mut World, flow: FlowId, cseq: u32) -> Message {
+    world.client(flow, register("1001", cseq, ""));
+    let challenge = world.client_gets(flow);
+    assert_eq!(challenge.status(), Some(401));
+    challenge
+}
+
+#[test]
+fn the_edge_challenges_and_the_registrar_sees_no_credentials() {
+    for algorithm in [Algorithm::Sha256, Algorithm::Md5] {
+        let mut world = edge_mode();
+        let challenge = challenged(&mut world, ALICE, 1);
+        let names: Vec<_> = challenge
+            .challenges()
+            .filter_map(|(_, c)| c.param("algorithm"))
+            .collect();
+        assert_eq!(names, [&b"SHA-256"[..], b"MD5"]);
+
+        world.client(
+            ALICE,
+            register("1001", 2, &credentials(&challenge, algorithm, "secret")),
+        );
+
+        let request = world.node_gets();
+        assert!(request.credentials().next().is_none());
+        world.node(accept(&request, 60, ""));
+        assert_eq!(world.client_gets(ALICE).status(), Some(200));
+        let bound = |event: &Event| {
+            matches!(
+                event,
+                Event::Bound {
+                    proof: Proof::EdgeDigest,
+                    ..
+                }
+            )
+        };
+        assert!(world.events.iter().any(bound));
+    }
+}
+
+#[test]
+fn a_wrong_password_and_a_foreign_number_are_failures() {
+    let mut world = edge_mode();
+    let challenge = challenged(&mut world, ALICE, 1);
+
+    let wrong = credentials(&challenge, Algorithm::Md5, "guess");
+    world.client(ALICE, register("1001", 2, &wrong));
+    assert_eq!(world.client_gets(ALICE).status(), Some(401));
+    let right = credentials(&challenge, Algorithm::Md5, "secret");
+    world.client(ALICE, register("1002", 3, &right));
+    assert_eq!(world.client_gets(ALICE).status(), Some(401));
+
+    let failed = |event: &&Event| matches!(event, Event::AuthenticationFailed { .. });
+    assert_eq!(world.events.iter().filter(failed).count(), 2);
+    world.assert_silent();
+}
+
+#[test]
+fn a_nonce_is_good_on_its_flow_and_for_its_time_only() {
+    let mut world = edge_mode();
+    let challenge = challenged(&mut world, ALICE, 1);
+    let right = credentials(&challenge, Algorithm::Sha256, "secret");
+
+    world.client(BOB, register("1001", 2, &right));
+    let stale = world.client_gets(BOB);
+    assert!(stale.challenges().all(|(_, each)| each.is_stale()));
+    world.pass(Duration::from_secs(601));
+    world.client(ALICE, register("1001", 3, &right));
+    let stale = world.client_gets(ALICE);
+    assert!(stale.challenges().all(|(_, each)| each.is_stale()));
+
+    let failed = |event: &Event| matches!(event, Event::AuthenticationFailed { .. });
+    assert!(!world.events.iter().any(failed));
+}
+
+#[test]
+fn a_session_gate_lets_only_signed_in_users_register() {
+    let mut config = config();
+    config.identity.session_gate = SessionGate::UserAndAddress;
+    let mut world = World::with(config);
+
+    world.client(ALICE, register("1001", 1, ""));
+    assert_eq!(world.client_gets(ALICE).status(), Some(403));
+    world.users.signed_in = Some("198.51.100.1".parse().unwrap());
+    world.client(ALICE, register("1001", 2, ""));
+    assert_eq!(world.client_gets(ALICE).status(), Some(403));
+    assert_eq!(world.refusals(), [RefusalReason::NoSession; 2]);
+
+    world.users.signed_in = Some("203.0.113.7".parse().unwrap());
+    world.client(ALICE, register("1001", 3, ""));
+    let request = world.node_gets();
+    world.node(accept(&request, 60, ""));
+    assert_eq!(world.client_gets(ALICE).status(), Some(200));
+    let bound = |event: &Event| {
+        matches!(
+            event,
+            Event::Bound {
+                proof: Proof::Session,
+                ..
+            }
+        )
+    };
+    assert!(world.events.iter().any(bound));
+}
+
+#[test]
+fn a_session_from_anywhere_opens_the_gate_and_proves_nothing() {
+    let mut config = config();
+    config.identity.session_gate = SessionGate::User;
+    let mut world = World::with(config);
+    world.users.signed_in = Some("198.51.100.1".parse().unwrap());
+
+    world.client(ALICE, register("1001", 1, ""));
+    let request = world.node_gets();
+    world.node(accept(&request, 60, ""));
+
+    assert_eq!(world.client_gets(ALICE).status(), Some(403));
+    assert_eq!(world.refusals(), [RefusalReason::Unproved]);
+}
