@@ -692,8 +692,6 @@ pub const TRUNK_TCP_FRAMES_MAX: usize = 2048;
 
 // --- SIP on edge-c ---
 
-/// Client connections for SIP that one edge-c takes: some 10 KB each with its registration.
-pub const SIP_CLIENTS_MAX: usize = 100_000;
 /// Connections towards the inside, dialled and accepted: some hundred nodes, and gateways that call back.
 pub const SIP_INNER_CONNECTIONS_MAX: usize = 1024;
 /// Messages that wait for one connection inside, while it is dialled or its peer is slow.
@@ -722,6 +720,12 @@ pub const SIP_FLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Clients that a drain sends away at a time, and how long it waits before the next ones: they come back through another
 /// edge-c, which should not get them all at once.
 pub const SIP_DRAIN_BATCH: usize = 200;
+/// Passwords that edge-c keeps hashes of for phones: as many as it takes clients.
+pub const SIP_DIGESTS_MAX: usize = 100_000;
+/// Longest user name or realm of one, in octets.
+pub const SIP_DIGEST_NAME_BYTES_MAX: usize = 256;
+/// Largest sealed file of them: some 250 octets each.
+pub const SIP_DIGEST_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How often the nodes of registrars are looked up: answers come from the cache until their TTL ends.
 pub const SIP_REGISTRARS_INTERVAL: Duration = Duration::from_secs(10);
 /// How often clients are told to say that they are there: well below the minutes that NAT keeps a mapping.

@@ -45,6 +45,7 @@ use crate::policy;
 use crate::sessions::random::SystemRandom;
 use crate::sessions::{self, Sessions, StoreStats};
 use crate::sign_in::{self, EdgePeer, SignIn};
+use crate::sip::passwords::Passwords;
 use crate::stream::Streams;
 use crate::stream::blocked::Blocked;
 use crate::uds::{self, Uds};
@@ -145,17 +146,19 @@ impl App {
         )
         .map_err(unusable)?
         .counting(metrics.cluster_lookups.clone());
+        let passwords = Arc::new(sip::passwords(config).map_err(unusable)?);
         let parts = Parts {
             sessions: sessions.clone(),
             allow_list: Arc::clone(&allow_list),
             sign_in,
             upstreams,
+            passwords: Arc::clone(&passwords),
         };
         let streams = Arc::new(streams(config, parts, metrics.clone())?);
         let link_tls = Arc::new(ArcSwap::from_pointee(link_tls(config).map_err(unusable)?));
         let expiry = Arc::new(Expiry::new(metrics.certificates.clone()));
         expiry.replace(in_use(config));
-        let sip = SipApp::start(config, &sessions, &dns, &metrics)?;
+        let sip = SipApp::start(config, &sessions, &dns, passwords, &metrics)?;
         let mut app = Self {
             sessions,
             streams,
@@ -226,6 +229,19 @@ impl App {
             "reload",
             reload::keep_current("configuration", watch, metrics.clone(), apply),
         ));
+        if let Some((sip, path)) = self
+            .sip
+            .clone()
+            .and_then(|sip| Some((sip, loaded.config.sip_digests()?)))
+        {
+            let watch = FileWatch::new(vec![path.clone()], hangups.clone()).await;
+            let session = loaded.config.session.clone();
+            let apply = move || sip.read_passwords(&session).map(|()| vec![path.clone()]);
+            drop(supervisor.spawn(
+                "sip_digests",
+                reload::keep_current("sip_digests", watch, metrics.clone(), apply),
+            ));
+        }
         if let Some(path) = self.allow_list.path().map(ToOwned::to_owned) {
             let watch = FileWatch::new(vec![path.clone()], hangups).await;
             let list = Arc::clone(&self.allow_list);
@@ -476,6 +492,7 @@ struct Parts {
     allow_list: Arc<LiveAllowList>,
     sign_in: SignIn,
     upstreams: Upstreams,
+    passwords: Arc<Passwords>,
 }
 
 fn streams(config: &Config, parts: Parts, metrics: Metrics) -> Result<Streams, RunError> {
@@ -489,6 +506,7 @@ fn streams(config: &Config, parts: Parts, metrics: Metrics) -> Result<Streams, R
         is_location_rewritten: config.proxy.is_location_rewritten,
         via: HeaderValue::from_static("1.1 edge-c"),
         blocked: Blocked::default(),
+        passwords: parts.passwords,
         metrics,
     })
 }
@@ -553,6 +571,9 @@ async fn tidy(app: App, linked: Condition) {
         if clock::elapsed(last_tidied) >= limits::TIDY_INTERVAL {
             last_tidied = clock::now();
             app.streams.upstreams.tidy();
+            if let Some(sip) = &app.sip {
+                sip.tidy();
+            }
             app.expiry.tell(clock::unix_now());
         }
         if clock::elapsed(last_counted) >= limits::GAUGE_INTERVAL {

@@ -12,9 +12,11 @@ use serde_json::json;
 
 use crate::app;
 use crate::cli::allow_list::AllowListArgs;
+use crate::cli::digest::DigestArgs;
 use crate::config::Config;
 
 pub mod allow_list;
+mod digest;
 mod doctor;
 
 /// The inside of the pair: dials edge-e, decides who may do what, reaches the inner servers.
@@ -35,6 +37,8 @@ enum Command {
     Doctor(Checked),
     /// Check the HTTP allow list, ask it questions, move rules from and to CSV
     AllowList(AllowListArgs),
+    /// Users whose SIP phones edge-c authenticates itself
+    Digest(DigestArgs),
     /// Print the version
     Version(Output),
 }
@@ -73,6 +77,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(file) => run(&file).into(),
         Command::Check(checked) => check(&checked).into(),
         Command::Doctor(checked) => doctor(&checked).into(),
+        Command::Digest(arguments) => digest(&arguments).into(),
         Command::Version(output) => version(output).into(),
     }
 }
@@ -156,6 +161,21 @@ fn allow_list(mut arguments: AllowListArgs) -> ExitCode {
     allow_list::run(&arguments, &mut std::io::stdout()).into()
 }
 
+fn digest(arguments: &DigestArgs) -> Exit {
+    match load(&arguments.file) {
+        Ok(loaded) => digest::run(
+            &arguments.command,
+            &loaded.config.session,
+            std::io::stdin().lock(),
+            &mut std::io::stdout(),
+        ),
+        Err(errors) => {
+            terminal::complain(&format!("{errors}\n"));
+            Exit::BadConfig
+        }
+    }
+}
+
 fn version(output: Output) -> Exit {
     let version = env!("CARGO_PKG_VERSION");
     if output.json {
@@ -181,6 +201,8 @@ Examples:
   edge-c allow-list explain https://photos.example.com/alice.jpg
                                           why is it allowed or blocked?
   edge-c check --json | jq .errors        for scripts
+  edge-c digest add 1001 example.com <password-file
+                                          a phone that edge-c authenticates itself
 
 Every key is explained in deploy/edge-c.example.toml.
 

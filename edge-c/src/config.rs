@@ -192,6 +192,14 @@ impl Config {
         Ok(loaded)
     }
 
+    /// The sealed file of phones' passwords, where edge-c authenticates any.
+    #[must_use]
+    pub fn sip_digests(&self) -> Option<PathBuf> {
+        let sip = self.sip.as_ref()?;
+        let path = self.session.state_dir.join(crate::sip::passwords::FILE);
+        (!sip.realms().is_empty()).then_some(path)
+    }
+
     /// Reads `text` as the contents of `file`; looks at no file.
     ///
     /// # Errors

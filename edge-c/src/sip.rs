@@ -46,6 +46,7 @@ mod flow;
 pub mod flows;
 mod inside;
 pub mod metrics;
+pub mod passwords;
 pub mod shell;
 mod tell;
 pub mod users;
@@ -364,3 +365,6 @@ fn start_thread(mut ended: watch::Receiver<()>) -> io::Result<Handle> {
         .spawn(work)?;
     Ok(handle)
 }
+
+#[cfg(test)]
+mod tests;

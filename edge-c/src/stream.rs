@@ -33,6 +33,7 @@ use crate::allow_list::LiveAllowList;
 use crate::metrics::{ListVerdict, Metrics, SignInOutcome};
 use crate::sessions::{NewSession, Sessions};
 use crate::sign_in::{EdgeConfigRequest, Granted, SignIn, services_of};
+use crate::sip::passwords::Passwords;
 use crate::uds::OnBehalf;
 use crate::upstream::http::Upstreams;
 use blocked::Blocked;
@@ -64,6 +65,8 @@ pub struct Streams {
     pub via: HeaderValue,
     /// What the allow list refused last.
     pub blocked: Blocked,
+    /// Learns what users prove, where edge-c authenticates phones itself.
+    pub passwords: Arc<Passwords>,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -376,6 +379,9 @@ impl Streams {
             )
         })?;
         if let Some(credential) = credential {
+            if self.passwords.is_unknown(&session.user) {
+                self.passwords.learn(&session.user, &credential);
+            }
             let mut value = header(credential.reveal().clone())?;
             value.set_sensitive(true);
             fields.insert(AUTHORIZATION, value);
@@ -432,6 +438,7 @@ impl Streams {
         device: Option<DeviceName>,
         granted: Granted,
     ) -> Result<Response<Body>, Refused> {
+        self.passwords.learn(&granted.user, &granted.credential);
         let new = NewSession {
             user: granted.user,
             domain: granted.domain,

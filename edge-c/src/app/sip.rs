@@ -7,8 +7,10 @@ use arc_swap::ArcSwap;
 use common::id::EdgeIndex;
 use common::limits;
 use common::net::{Host, HostPort};
+use common::runtime::clock;
 use common::runtime::drain::Signal;
 use common::runtime::exit::RunError;
+use common::session::UserName;
 use common::sip::flow_token::FlowTokenKeys;
 use common::sip::proxy::{EdgeName, IdentityPolicy, NodeState, PassBodies, Registrar, SessionGate};
 use common::tls::config as tls;
@@ -23,6 +25,7 @@ use crate::discovery::dns::Dns;
 use crate::discovery::srv::Dice;
 use crate::metrics::Metrics;
 use crate::sessions::Sessions;
+use crate::sip::passwords::{self, Passwords, Stored, StoredError};
 use crate::sip::users::{self, Users};
 use crate::sip::{self, InnerTls, Services, Sip, StartError};
 use crate::upstream::sip::resolve::{RegistrarConfig, Resolver};
@@ -38,6 +41,7 @@ pub(super) struct SipApp {
     gate: SessionGate,
     sessions: Sessions,
     dns: Arc<Dns>,
+    passwords: Arc<Passwords>,
 }
 
 impl SipApp {
@@ -46,6 +50,7 @@ impl SipApp {
         config: &Config,
         sessions: &Sessions,
         dns: &Arc<Dns>,
+        passwords: Arc<Passwords>,
         metrics: &Metrics,
     ) -> Result<Option<Self>, RunError> {
         let Some(settings) = &config.sip else {
@@ -61,7 +66,7 @@ impl SipApp {
         };
         let services = Services {
             bodies: Box::new(PassBodies),
-            users: Arc::new(Users::new(sessions.clone())),
+            users: Arc::new(Users::new(sessions.clone(), Arc::clone(&passwords))),
             tls: tls.clone(),
             metrics: metrics.sip.clone(),
         };
@@ -75,7 +80,15 @@ impl SipApp {
             gate: settings.session_gate,
             sessions: sessions.clone(),
             dns: Arc::clone(dns),
+            passwords,
         }))
+    }
+
+    /// Forgets what was learned of users who have signed out.
+    pub(super) fn tidy(&self) {
+        let now = clock::unix_now();
+        let is_gone = |user: &UserName| !self.sessions.is_signed_in(user, None, now);
+        self.passwords.forget(is_gone);
     }
 
     /// Takes over what may change while connections go on.
@@ -102,6 +115,7 @@ impl SipApp {
             current.store(Arc::new(server));
         }
         self.tls.client.store(Arc::new(client));
+        self.passwords.set_realms(settings.realms());
         self.registrars.store(Arc::new(settings.registrars.clone()));
         Ok(())
     }
@@ -144,6 +158,13 @@ impl SipApp {
         }
     }
 
+    /// Reads the sealed file of phones' passwords anew.
+    pub(super) fn read_passwords(&self, session: &config::Session) -> Result<(), StoredError> {
+        let stored = Stored::read(&passwords::sealed_file(session)?)?;
+        self.passwords.set_stored(stored);
+        Ok(())
+    }
+
     pub(super) async fn drain(self, signal: Signal) {
         self.sip.drain(signal).await;
     }
@@ -162,6 +183,21 @@ impl SipApp {
         json!({ "connections": status.flows, "registrations": status.registrations, "dialogs": status.dialogs,
             "connections_inside": status.connections, "nodes": nodes.collect::<Vec<_>>() })
     }
+}
+
+/// The hashes that are known at the start; none without SIP.
+pub(super) fn passwords(config: &Config) -> Result<Passwords, StoredError> {
+    let realms = config
+        .sip
+        .as_ref()
+        .map(config::sip::Sip::realms)
+        .unwrap_or_default();
+    let stored = if realms.is_empty() {
+        Stored::default()
+    } else {
+        Stored::read(&passwords::sealed_file(&config.session)?)?
+    };
+    Ok(Passwords::new(realms, stored))
 }
 
 /// The order among nodes of one registrar is drawn anew by each look-up, which is no reason to tell anybody.

@@ -40,6 +40,19 @@ pub struct Sip {
     pub registrars: Vec<RegistrarConfig>,
 }
 
+impl Sip {
+    /// The realms in which edge-c authenticates phones itself.
+    #[must_use]
+    pub fn realms(&self) -> Vec<Arc<str>> {
+        let registrars = self.registrars.iter();
+        let realms = registrars.filter_map(|registrar| match &registrar.authentication {
+            Authentication::Edge { realm } => Some(Arc::clone(realm)),
+            Authentication::Registrar => None,
+        });
+        realms.collect()
+    }
+}
+
 /// Reads certificate and key anew.
 ///
 /// # Errors

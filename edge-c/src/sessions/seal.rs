@@ -80,7 +80,15 @@ impl StateKey {
     /// # Errors
     /// [`SealError::Opening`] if the crypto library refuses the key, which it never should.
     pub(super) fn snapshot_sealer(&self) -> Result<Sealer, SealError> {
-        Sealer::derive(self.0.reveal(), b"edge-c session snapshot 1")
+        self.sealer(b"edge-c session snapshot 1")
+    }
+
+    /// What seals under a key of its own, which `label` names.
+    ///
+    /// # Errors
+    /// [`SealError::Opening`] if the crypto library refuses the key, which it never should.
+    pub(super) fn sealer(&self, label: &[u8]) -> Result<Sealer, SealError> {
+        Sealer::derive(self.0.reveal(), label)
     }
 
     /// Octets for another purpose, which `label` names.

@@ -55,7 +55,7 @@ impl Flows {
     }
 
     pub(super) fn open(&mut self) -> Option<(FlowId, Arc<Outbox<()>>)> {
-        if self.open.len() >= limits::SIP_CLIENTS_MAX {
+        if self.open.len() >= limits::SIP_FLOWS_MAX {
             return None;
         }
         let flow = self.draw()?;
