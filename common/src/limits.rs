@@ -1,6 +1,7 @@
 //! Every bound of the product, with its reason. Nothing a peer sends grows without one of these.
 
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 // --- names (RFC 1035 section 2.3.4) ---
@@ -595,20 +596,6 @@ pub const SIP_MESSAGES_PER_SECOND_DEFAULT: u32 = 20;
 pub const SIP_MESSAGES_BURST_DEFAULT: u32 = 60;
 /// Most of both that may be set.
 pub const SIP_MESSAGES_SETTING_MAX: u32 = 10_000;
-/// Answers that wait to be written to a client; beyond it the client is not read on.
-pub const SIP_ANSWERS_WAITING_MAX: usize = 16;
-/// A client that takes nothing of what is written to it for this long is gone, or wants to be a burden.
-pub const SIP_WRITE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long the last answer and the goodbye to a client may take.
-pub const SIP_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// While the edge drains, a client connection without a message for this long is closed: the client finds another edge.
-pub const SIP_DRAIN_QUIET: Duration = Duration::from_secs(5);
-/// A WebSocket is pinged this often, so that nothing on its way forgets it (RFC 7118 section 6).
-pub const SIP_WEBSOCKET_PING_INTERVAL: Duration = Duration::from_secs(30);
-/// Read buffer of a WebSocket: it is held as long as the connection, and larger messages are read in pieces.
-pub const SIP_WEBSOCKET_READ_BUFFER_BYTES: usize = 2 * 1024;
-/// Origins of web pages that may open a SIP WebSocket.
-pub const SIP_ORIGINS_MAX: usize = 64;
 
 // --- media: ports and candidates of edge-e ---
 
@@ -655,6 +642,16 @@ pub const MEDIA_RELATCH_INTERVAL: Duration = Duration::from_secs(2);
 pub const MEDIA_SILENCE_MAX: Duration = Duration::from_mins(5);
 /// The same for a stream from which nothing is expected, because it is on hold or goes outward only.
 pub const MEDIA_HELD_MAX: Duration = Duration::from_hours(4);
+/// Inner media ports if nothing else is set: those that Unified CM's own devices use.
+pub const MEDIA_INNER_PORTS_DEFAULT: RangeInclusive<u16> = 16_384..=32_766;
+/// Orders that wait for the media engine, which takes them every few milliseconds: some hundred calls at once.
+pub const MEDIA_ORDERS_MAX: usize = 4096;
+/// Media commands that wait for a link to come back; if there are more, edge-e is told anew what lives.
+pub const MEDIA_COMMANDS_MAX: usize = 4096;
+/// How often streams are looked through for silent ones, and ports counted.
+pub const MEDIA_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Public ports that edge-e has not answered for after this time are asked for again.
+pub const MEDIA_ALLOCATION_TIMEOUT: Duration = Duration::from_secs(20);
 // --- media: trunk and threads ---
 
 /// Send and receive buffer asked for the trunk's socket: what arrives at 100 Mbit/s while the thread is kept away for

@@ -9,6 +9,3 @@ pub mod crypto;
 pub mod description;
 pub mod profile;
 pub mod rewrite;
-
-#[cfg(test)]
-mod tests;

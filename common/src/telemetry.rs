@@ -6,6 +6,7 @@
 
 mod filter;
 mod label;
+mod media;
 mod metric;
 mod shared;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use common::config::section::HttpsTransport;
 use common::config::{ConfigErrors, Loaded};
+use common::id::EdgeIndex;
 use common::limits;
 use common::link::control::message::Policy;
 use common::link::greeting::Purpose;
@@ -52,6 +53,7 @@ use crate::uds::{self, Uds};
 use crate::upstream::http::{self as upstream, Upstreams};
 use sip::SipApp;
 
+mod media;
 mod sip;
 
 /// Serves until `shutdown` resolves, then drains.
@@ -181,7 +183,7 @@ impl App {
     fn add_links(&mut self, config: &Config, drain: &Signal) -> Result<(), RunError> {
         let instance = greeting::instance();
         let workers = Workers::start("edge-c", config.worker_threads).map_err(unusable)?;
-        for edge in &config.edges {
+        for (index, edge) in (0..).zip(&config.edges) {
             let policy = policy::for_edge(config, edge).map_err(unusable)?;
             let policy = watch::Sender::new(Arc::new(policy));
             let link = LinkClient::new(
@@ -197,6 +199,8 @@ impl App {
                 Some(sip) => link.with_streams(sip.sip.stream_service(drain.clone())),
                 None => link,
             };
+            let media = self.sip.as_ref().and_then(|sip| sip.media.as_ref());
+            let link = link.with_media(media.and_then(|media| media.end(EdgeIndex(index))));
             self.links.push(Arc::new(link));
             self.policies.push(policy);
         }
@@ -310,6 +314,10 @@ impl App {
                 "live_edges",
                 note_live(self.live_edges.clone(), Arc::clone(link)),
             ));
+        }
+        if let Some(media) = self.sip.as_ref().and_then(|sip| sip.media.as_ref()) {
+            let running = media.clone().run();
+            drop(supervisor.spawn_vital("media", lifecycle::until_over(running, drain.signal())));
         }
         if let Some(sip) = &self.sip {
             drop(supervisor.spawn("registrars", sip.clone().keep_registrars()));

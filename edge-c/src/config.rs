@@ -16,6 +16,7 @@ use common::time::UnixTime;
 
 mod allow_list;
 mod cross;
+pub(crate) mod media;
 mod read;
 pub mod sip;
 mod warning;
@@ -49,6 +50,8 @@ pub struct Config {
     pub proxy: Proxy,
     /// SIP, if there is any.
     pub sip: Option<sip::Sip>,
+    /// Media of calls, if there is any.
+    pub media: Option<crate::media::Config>,
     /// Where operators look in.
     pub admin: Admin,
     /// What is logged.

@@ -8,6 +8,7 @@ pub mod dial;
 pub mod discovery;
 pub mod home_cluster;
 pub mod link_client;
+pub mod media;
 pub mod metrics;
 pub mod policy;
 pub mod sessions;

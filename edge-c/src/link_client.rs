@@ -2,7 +2,7 @@
 //!
 //! Only ever dials out. What arrives on the connections is `stream`'s business.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -34,8 +34,10 @@ use dial::NotDialled;
 use streams::Lines;
 
 mod dial;
+mod media;
 mod streams;
 
+pub use media::MediaEnd;
 pub use streams::{StreamService, TakeStream};
 
 /// The product's version, as both edges state it.
@@ -77,6 +79,7 @@ pub struct LinkClient {
     trouble: LastTrouble,
     https: Arc<Https>,
     stream_service: Option<StreamService>,
+    media: Option<MediaEnd>,
     lines: Arc<Lines>,
 }
 
@@ -136,6 +139,7 @@ impl LinkClient {
             trouble: LastTrouble::default(),
             https: Arc::default(),
             stream_service: None,
+            media: None,
             lines: Arc::default(),
         }
     }
@@ -144,6 +148,13 @@ impl LinkClient {
     #[must_use]
     pub fn with_streams(mut self, service: StreamService) -> Self {
         self.stream_service = Some(service);
+        self
+    }
+
+    /// Speaks for the media of this edge too.
+    #[must_use]
+    pub fn with_media(mut self, media: Option<MediaEnd>) -> Self {
+        self.media = media;
         self
     }
 
@@ -228,6 +239,7 @@ impl LinkClient {
         drain: &Signal,
     ) -> Result<control::Ended, NotDialled> {
         let (stream, answer) = self.dial(Purpose::Control, machine.resume()).await?;
+        let peer = stream.get_ref().0.peer_addr().map_err(NotDialled::lost)?;
         // The feed first, then the state: so nothing falls between the two.
         let (commands, mut outgoing) = mpsc::channel(limits::CONTROL_CHANNEL_MAX);
         let feed = Feed::new(self, commands);
@@ -248,13 +260,14 @@ impl LinkClient {
         self.trouble.clear();
         tracing::info!(version = answer.version, "linked");
         let driving = control::drive(machine, stream, &mut outgoing, |event| {
-            self.on_event(&mut pongs, &event)
+            self.on_event(&mut pongs, &event, (peer, answer.instance))
         });
         let ended = tokio::select! {
             ended = driving => ended,
             () = feed.run(drain) => control::Ended::Shutdown,
             () = self.keep_https(drain) => control::Ended::Shutdown,
             () = self.keep_streams(drain) => control::Ended::Shutdown,
+            () = self.keep_media() => control::Ended::Shutdown,
         };
         machine.handle_eof();
         if ended.is_silence() {
@@ -266,7 +279,12 @@ impl LinkClient {
         Ok(ended)
     }
 
-    fn on_event(&self, pongs: &mut Pongs, event: &Event<Report>) -> Vec<Command> {
+    fn on_event(
+        &self,
+        pongs: &mut Pongs,
+        event: &Event<Report>,
+        peer: (SocketAddr, u64),
+    ) -> Vec<Command> {
         let commands = &self.metrics.link.commands;
         match event {
             Event::Applied(_) => {
@@ -290,7 +308,11 @@ impl LinkClient {
                 tracing::info!("the edge drains");
                 Vec::new()
             }
-            Event::Applied(Report::Media(_)) | Event::PeerLost | Event::Unknown => Vec::new(),
+            Event::Applied(Report::Media(report)) => {
+                self.on_media(report, peer);
+                Vec::new()
+            }
+            Event::PeerLost | Event::Unknown => Vec::new(),
         }
     }
 
@@ -303,6 +325,7 @@ impl LinkClient {
             sessions: chunk.to_vec(),
         }));
         commands.push(Command::Policy(self.policy.borrow().as_ref().clone()));
+        commands.extend(self.media.as_ref().map(MediaEnd::whole_state));
         commands
     }
 
@@ -494,6 +517,7 @@ impl<'a> Feed<'a> {
                     if changed.is_err() { return }
                     vec![Command::Policy(self.policy.borrow_and_update().as_ref().clone())]
                 }
+                command = next_of(self.client.media.as_ref()) => vec![command],
                 revoked = self.filter.tombstones.recv() => match revoked {
                     Ok(tombstone) => vec![Command::Revoke { sessions: vec![tombstone] }],
                     Err(broadcast::error::RecvError::Lagged(_)) => self.client.whole_state(),
@@ -506,6 +530,14 @@ impl<'a> Feed<'a> {
                 }
             }
         }
+    }
+}
+
+/// The next command about media; never without media.
+async fn next_of(media: Option<&MediaEnd>) -> Command {
+    match media {
+        Some(media) => media.next_command().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::dial::DialError;
+use crate::media::metrics::MediaMetrics;
 use crate::sip::metrics::SipMetrics;
 
 common::label! {
@@ -151,6 +152,8 @@ pub struct Metrics {
     pub certificates: Certificates,
     /// SIP.
     pub sip: SipMetrics,
+    /// Media of calls.
+    pub media: MediaMetrics,
 }
 
 impl DialOutcome {
@@ -238,6 +241,7 @@ impl Metrics {
             ),
             certificates: Certificates::register(registry),
             sip: SipMetrics::register(registry),
+            media: MediaMetrics::register(registry),
         }
     }
 }

@@ -145,6 +145,23 @@ impl<'a> Value<'a> {
             .map_err(|_| Problem::invalid("is neither a network nor an address", allowed))
     }
 
+    /// A range of UDP ports, both ends included, with room for a pair.
+    ///
+    /// # Errors
+    /// [`Problem`] for anything else.
+    pub fn port_range(&self) -> Result<RangeInclusive<u16>, Problem> {
+        let allowed = "first and last port, such as \"16384-32766\"";
+        let (first, last) = self
+            .text()?
+            .split_once('-')
+            .ok_or_else(|| Problem::invalid("is no range of ports", allowed))?;
+        let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0);
+        match (port(first), port(last)) {
+            (Some(first), Some(last)) if first < last => Ok(first..=last),
+            _ => Err(Problem::invalid("is no range of ports", allowed)),
+        }
+    }
+
     /// The name of a deployment: letters, digits, `-` and `_`.
     ///
     /// # Errors

@@ -12,13 +12,14 @@ use common::runtime::drain::Signal;
 use common::runtime::exit::RunError;
 use common::session::UserName;
 use common::sip::flow_token::FlowTokenKeys;
-use common::sip::proxy::{EdgeName, IdentityPolicy, NodeState, PassBodies, Registrar, SessionGate};
+use common::sip::proxy::{EdgeName, IdentityPolicy, NodeState, Registrar, SessionGate};
 use common::tls::config as tls;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::media::MediaApp;
 use super::unusable;
 use crate::config::{self, Config};
 use crate::discovery::dns::Dns;
@@ -34,6 +35,7 @@ use crate::upstream::sip::resolve::{RegistrarConfig, Resolver};
 #[derive(Clone)]
 pub(super) struct SipApp {
     pub(super) sip: Arc<Sip>,
+    pub(super) media: Option<MediaApp>,
     tls: InnerTls,
     registrars: Arc<ArcSwap<Vec<RegistrarConfig>>>,
     /// What only a restart changes.
@@ -64,8 +66,9 @@ impl SipApp {
                 .map_err(unusable)?
                 .map(|tls| Arc::new(ArcSwap::from_pointee(tls))),
         };
+        let media = MediaApp::start(config, metrics)?;
         let services = Services {
-            bodies: Box::new(PassBodies),
+            bodies: MediaApp::bodies(media.as_ref()),
             users: Arc::new(Users::new(sessions.clone(), Arc::clone(&passwords))),
             tls: tls.clone(),
             metrics: metrics.sip.clone(),
@@ -81,6 +84,7 @@ impl SipApp {
             sessions: sessions.clone(),
             dns: Arc::clone(dns),
             passwords,
+            media,
         }))
     }
 
@@ -111,6 +115,11 @@ impl SipApp {
             );
         }
         let client = client_tls(config, settings)?;
+        match &self.media {
+            Some(media) => media.apply(config)?,
+            None if config.media.is_none() => {}
+            None => return Err("[media] is new: restart edge-c for that".to_owned()),
+        }
         if let (Some(current), Some(server)) = (&self.tls.server, server_tls(config, settings)?) {
             current.store(Arc::new(server));
         }

@@ -12,7 +12,7 @@ use common::net::{Deployment, Domain};
 use common::policy::allow_list::{Node, NodeKind};
 
 use super::{
-    Config, Dns, Edge, Inside, Link, Proxy, ServiceDomain, Session, SignIn, Sso, cross, sip,
+    Config, Dns, Edge, Inside, Link, Proxy, ServiceDomain, Session, SignIn, Sso, cross, media, sip,
 };
 
 pub(super) fn config(root: &Table<'_>) -> Option<Config> {
@@ -44,6 +44,7 @@ pub(super) fn config(root: &Table<'_>) -> Option<Config> {
     let proxy = proxy(&root.table("proxy"));
     let registrar_tables = sip::registrar_tables(root);
     let sip = sip::read(&root.table("sip"), &registrar_tables);
+    let media = media::read(&root.table("media"), root.has("sip"));
     let admin = Admin::read(&root.table("admin"), limits::ADMIN_PORT_EDGE_C);
     let log = Log::read(&root.table("log"));
     let DrainGrace(drain_grace) = DrainGrace::read(&root.table("drain"));
@@ -63,6 +64,7 @@ pub(super) fn config(root: &Table<'_>) -> Option<Config> {
         session: session?,
         proxy,
         sip,
+        media,
         admin,
         log,
         drain_grace,

@@ -279,6 +279,7 @@ fn defaults_in_the_example_are_the_real_ones() {
     expected.nodes = whole.nodes.clone();
     expected.inside.bind_address = whole.inside.bind_address;
     expected.sip = whole.sip.clone();
+    expected.media = whole.media.clone();
     expected.allow_list_file = whole.allow_list_file.clone();
     expected.admin.names = whole.admin.names.clone();
     expected.worker_threads = whole.worker_threads;
@@ -287,3 +288,27 @@ fn defaults_in_the_example_are_the_real_ones() {
 
 /// The template of single sign-on, which is off.
 const WARNINGS_OF_ALL: usize = 1;
+
+#[test]
+fn media_wants_addresses_and_networks_and_a_range_of_ports() {
+    let media =
+        "[media]\nlisten = [\"10.0.0.5\"]\nports = \"20000-20999\"\nnetworks = [\"10.0.0.0/8\"]\n";
+    let whole = every_setting();
+    let (before, rest) = whole.split_once("[media]").unwrap();
+    let (_, after) = rest.split_once("\n\n").unwrap();
+    let with = |media: &str| parse(&format!("{before}{media}\n{after}"));
+
+    let read = with(media).unwrap().config.media.unwrap();
+    assert_eq!(read.ports, 20_000..=20_999);
+
+    for (good, bad, key) in [
+        ("\"10.0.0.5\"", "\"0.0.0.0\"", "media.listen"),
+        ("\"10.0.0.5\"", "\"10.0.0.5\", \"10.0.0.6\"", "media.listen"),
+        ("20000-20999", "20999-20000", "media.ports"),
+        ("20000-20999", "0-5", "media.ports"),
+        ("\"10.0.0.0/8\"", "", "media.networks"),
+    ] {
+        let errors = with(&media.replace(good, bad)).unwrap_err().to_string();
+        assert!(errors.contains(key), "{bad}: {errors}");
+    }
+}

@@ -115,7 +115,8 @@ impl LinkClient {
         socket.connect(address).await
     }
 
-    fn hello(&self, purpose: Purpose, resume: Option<Resume>) -> Hello {
+    pub(super) fn hello(&self, purpose: Purpose, resume: Option<Resume>) -> Hello {
+        let media = self.media.as_ref().filter(|_| purpose == Purpose::Media);
         Hello {
             version: VERSION.to_owned(),
             protocol: PROTOCOL,
@@ -124,7 +125,7 @@ impl LinkClient {
             instance: self.config.instance,
             purpose,
             resume,
-            nonce: None,
+            nonce: media.and_then(super::MediaEnd::nonce),
         }
     }
 }
@@ -150,6 +151,11 @@ impl NotDialled {
     pub(super) fn remedy(&self) -> &str {
         let own = || fault::remedy(self.error.chain()).unwrap_or(NOT_REACHED);
         self.told.as_deref().unwrap_or_else(own)
+    }
+
+    /// The connection went before it was used.
+    pub(super) fn lost(error: std::io::Error) -> Self {
+        because(LinkRefusal::Refused)(error)
     }
 
     fn context(self, context: String) -> Self {

@@ -3,5 +3,4 @@
 mod calls;
 mod changes;
 mod forks;
-mod lines;
 mod scene;

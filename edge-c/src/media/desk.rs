@@ -1,0 +1,488 @@
+//! Where calls become plans: offer and answer of every call leg, the ports they use, and what is said about them to the
+//! engine and to each edge-e.
+//!
+//! One lock, held for a message or a handful of ports. Bodies come from the SIP thread; ports, reports and the end of
+//! streams from the media task. Not here: packets.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use common::id::{AllocId, EdgeIndex};
+use common::limits;
+use common::link::control::message::{MediaCommand, MediaReport};
+use common::media::anchor::{Anchor, AnchorSettings, Exchange, LegId, LegTerms, Refusal, Verdict};
+use common::media::class::MediaClass;
+use common::media::plan::{OuterLeg, PlanChange, StopReason, StreamId};
+use common::media::session::Summary;
+use common::media::supply::{OuterPort, Released, Wanted};
+use common::redact::Redacted;
+use common::runtime::clock;
+use common::sip::proxy::CallKey;
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+
+use super::control::Outbox;
+use super::engine::{EngineHandle, Happened, Order};
+use super::metrics::MediaMetrics;
+use super::ports::Ports;
+use super::quality::{self, StreamLabel};
+use super::{Config, random};
+
+/// A desk that several threads use. Clones are the same one.
+#[derive(Clone)]
+pub(super) struct SharedDesk {
+    desk: Arc<Mutex<Desk>>,
+    /// Ports have been taken or come back, or edge-e has said something.
+    changed: Arc<Notify>,
+}
+
+impl std::fmt::Debug for SharedDesk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedDesk").finish_non_exhaustive()
+    }
+}
+
+impl SharedDesk {
+    pub(super) fn new(config: &Config, metrics: MediaMetrics) -> Self {
+        Self {
+            desk: Arc::new(Mutex::new(Desk::new(config, metrics))),
+            changed: Arc::default(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that ports have been taken or come back.
+    pub(super) fn note_change(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Until something has changed.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// An edge-e says something about its ports.
+    pub(super) fn report(&self, edge: EdgeIndex, report: MediaReport) {
+        self.lock().report(edge, report, clock::now());
+        self.changed.notify_one();
+    }
+}
+
+/// Every call leg and its ports.
+#[derive(Debug)]
+pub(super) struct Desk {
+    anchor: Anchor,
+    calls: BTreeMap<CallKey, Call>,
+    by_leg: BTreeMap<LegId, CallKey>,
+    by_stream: BTreeMap<StreamId, StreamLabel>,
+    /// Public ports that were asked for and are not there yet.
+    asked: BTreeMap<AllocId, Asked>,
+    /// What was refused, and when to ask again.
+    refused: VecDeque<(Instant, Wanted)>,
+    /// Public ports that edge-e keeps for this edge-c.
+    living: BTreeMap<EdgeIndex, BTreeSet<AllocId>>,
+    ports: Ports,
+    /// Addresses of inner ports.
+    own: Vec<IpAddr>,
+    engine: Option<EngineHandle>,
+    outboxes: Vec<Arc<Outbox>>,
+    metrics: MediaMetrics,
+}
+
+#[derive(Debug)]
+struct Call {
+    leg: LegId,
+    call_id: Redacted<Box<[u8]>>,
+    flow_address: IpAddr,
+    streams: BTreeSet<StreamId>,
+    silent: BTreeSet<StreamId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    edge: EdgeIndex,
+    class: MediaClass,
+    since: Instant,
+}
+
+impl Desk {
+    fn new(config: &Config, metrics: MediaMetrics) -> Self {
+        let settings = AnchorSettings {
+            networks: config.networks.clone(),
+            own: config.listen.clone(),
+        };
+        let mut anchor = Anchor::new(settings, Box::new(random::fill));
+        let ports = Ports::new(&config.listen, &config.ports);
+        for family in ports.families() {
+            anchor.supply().add_family(family);
+        }
+        Self {
+            anchor,
+            calls: BTreeMap::new(),
+            by_leg: BTreeMap::new(),
+            by_stream: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            refused: VecDeque::new(),
+            living: BTreeMap::new(),
+            ports,
+            own: config.listen.clone(),
+            engine: None,
+            outboxes: Vec::new(),
+            metrics,
+        }
+    }
+
+    /// From now on there is an engine, and a way to each edge-e.
+    pub(super) fn attach(&mut self, engine: EngineHandle, outboxes: Vec<Arc<Outbox>>) {
+        self.engine = Some(engine);
+        self.outboxes = outboxes;
+    }
+
+    /// Replaces where inner legs may go.
+    pub(super) fn set_networks(&mut self, networks: Vec<ipnet::IpNet>) {
+        let own = self.own.clone();
+        self.anchor.set_settings(AnchorSettings { networks, own });
+    }
+
+    /// The leg of a call, opened if it is new.
+    ///
+    /// # Errors
+    /// [`Refusal`] if there are too many calls.
+    pub(super) fn leg(
+        &mut self,
+        call: CallKey,
+        call_id: &[u8],
+        terms: LegTerms,
+    ) -> Result<LegId, Refusal> {
+        if let Some(known) = self.calls.get_mut(&call) {
+            if known.flow_address != terms.flow_address {
+                known.flow_address = terms.flow_address;
+                let leg = known.leg;
+                self.anchor.handle_flow_moved(leg, terms.flow_address);
+                self.settle(clock::now());
+                return Ok(leg);
+            }
+            return Ok(known.leg);
+        }
+        let leg = self.anchor.open(terms)?;
+        self.by_leg.insert(leg, call);
+        self.calls.insert(
+            call,
+            Call {
+                leg,
+                call_id: Redacted::new(call_id.into()),
+                flow_address: terms.flow_address,
+                streams: BTreeSet::new(),
+                silent: BTreeSet::new(),
+            },
+        );
+        Ok(leg)
+    }
+
+    /// Whether this call has a leg.
+    pub(super) fn knows(&self, call: CallKey) -> bool {
+        self.calls.contains_key(&call)
+    }
+
+    /// Handles one message of a leg.
+    pub(super) fn handle_body(&mut self, leg: LegId, exchange: &Exchange<'_>) -> Verdict {
+        let now = clock::now();
+        let verdict = self.anchor.handle_body(leg, exchange, now);
+        if let Verdict::Refuse(refusal) = &verdict {
+            self.metrics.refused(*refusal);
+        }
+        self.follow(Some(leg));
+        self.release(now);
+        verdict
+    }
+
+    /// A call is over.
+    pub(super) fn end(&mut self, call: CallKey, reason: StopReason) {
+        if let Some(known) = self.calls.get(&call) {
+            self.anchor.close(known.leg, reason);
+            self.forget(call);
+            self.settle(clock::now());
+        }
+    }
+
+    /// edge-e has lost its memory, or this side has: spare ports are asked for anew, and whatever no call uses goes.
+    pub(super) fn reset(&mut self, edge: EdgeIndex) -> MediaCommand {
+        self.asked.retain(|_, asked| asked.edge != edge);
+        self.anchor.supply().remove_edge(edge);
+        self.release(clock::now());
+        self.anchor.supply().add_edge(edge);
+        self.keep(edge)
+    }
+
+    /// What lives at this edge-e.
+    pub(super) fn keep(&self, edge: EdgeIndex) -> MediaCommand {
+        let living = self.living.get(&edge).into_iter().flatten();
+        let asked = self.asked.iter().filter(|(_, asked)| asked.edge == edge);
+        MediaCommand::Keep {
+            allocs: living
+                .chain(asked.map(|(alloc, _)| alloc))
+                .copied()
+                .collect(),
+        }
+    }
+
+    fn report(&mut self, edge: EdgeIndex, report: MediaReport, now: Instant) {
+        match report {
+            MediaReport::Allocated {
+                alloc,
+                rtp,
+                rtcp,
+                addresses,
+            } => {
+                let Some(asked) = self.asked.remove(&alloc).filter(|asked| asked.edge == edge)
+                else {
+                    let is_kept = self.living.get(&edge).is_some_and(|of| of.contains(&alloc));
+                    if !is_kept {
+                        self.say(edge, MediaCommand::Release { alloc });
+                    }
+                    return;
+                };
+                self.living.entry(edge).or_default().insert(alloc);
+                let port = OuterPort {
+                    alloc,
+                    addresses: SmallVec::from_vec(addresses),
+                    rtp,
+                    rtcp,
+                };
+                self.anchor.supply().offer_outer(edge, asked.class, port);
+                self.release(now);
+            }
+            MediaReport::Refused { alloc, reason } => {
+                if let Some(asked) = self.asked.remove(&alloc) {
+                    tracing::warn!(side = "link", %edge, reason = ?reason, remedy = "look at [media] of edge-e", "no public media ports");
+                    let again = now.checked_add(limits::MEDIA_PORTS_RETRY_AFTER);
+                    let wanted = Wanted::Outer(asked.edge, asked.class);
+                    self.refused.push_back((again.unwrap_or(now), wanted));
+                }
+            }
+            // The link's own business.
+            MediaReport::Nonce { .. } => {}
+        }
+    }
+
+    /// Keeps enough ports ready, ends calls that have expired. Called now and then, and after every change.
+    pub(super) fn tick(&mut self, now: Instant) {
+        for leg in self.anchor.handle_timeout(now) {
+            if let Some(call) = self.by_leg.get(&leg).copied() {
+                self.forget(call);
+            }
+        }
+        let overdue = |asked: &Asked| {
+            now.saturating_duration_since(asked.since) >= limits::MEDIA_ALLOCATION_TIMEOUT
+        };
+        let lost = self.asked.iter().filter(|(_, asked)| overdue(asked));
+        let lost: Vec<(AllocId, Asked)> = lost.map(|(id, asked)| (*id, *asked)).collect();
+        for (alloc, asked) in lost {
+            self.asked.remove(&alloc);
+            self.anchor
+                .supply()
+                .handle_refused(Wanted::Outer(asked.edge, asked.class));
+        }
+        while let Some((_, wanted)) = self.refused.pop_front_if(|(at, _)| *at <= now) {
+            self.anchor.supply().handle_refused(wanted);
+        }
+        self.settle(now);
+        // Each port that is wanted is told once until it comes or is refused, so this ends.
+        while let Some(wanted) = self.anchor.supply().poll_wanted() {
+            self.make(wanted, now);
+        }
+        self.release(now);
+        self.metrics.set_ports(self.anchor.supply().taken());
+    }
+
+    /// A stream has ended or fallen silent.
+    pub(super) fn happened(&mut self, happened: Happened) {
+        match happened {
+            Happened::Ended(stream, reason, summary) => self.note_ended(stream, reason, &summary),
+            Happened::Silent(stream) => self.note_silent(stream),
+        }
+    }
+
+    fn note_ended(&mut self, stream: StreamId, reason: StopReason, summary: &Summary) {
+        if let Some(label) = self.by_stream.remove(&stream) {
+            quality::note(&label, stream, reason, summary);
+            self.metrics.ended(label.class, reason, summary);
+        }
+    }
+
+    /// The media of a call ends when all its streams are silent: a camera that is off is no reason.
+    fn note_silent(&mut self, stream: StreamId) {
+        let Some(call) = self.by_stream.get(&stream).map(|label| label.call) else {
+            return;
+        };
+        let Some(known) = self.calls.get_mut(&call) else {
+            return;
+        };
+        known.silent.insert(stream);
+        if known.silent.is_superset(&known.streams) {
+            tracing::info!(call = %known.call_id, "the media of a call ends: its client has been silent for too long");
+            self.end(call, StopReason::NoMedia);
+        }
+    }
+
+    fn forget(&mut self, call: CallKey) {
+        if let Some(call) = self.calls.remove(&call) {
+            self.by_leg.remove(&call.leg);
+        }
+    }
+
+    fn settle(&mut self, now: Instant) {
+        self.follow(None);
+        self.release(now);
+    }
+
+    /// Passes on what the engine shall do; new streams belong to `leg`.
+    fn follow(&mut self, leg: Option<LegId>) {
+        while let Some(change) = self.anchor.poll_change() {
+            match &change {
+                PlanChange::Start(stream, plan) => {
+                    self.note_started(leg, *stream, plan.class, plan.outer.edge);
+                    self.brief(&plan.outer, plan.class);
+                }
+                PlanChange::Change(_, plan) => self.brief(&plan.outer, plan.class),
+                PlanChange::Stop(stream, _) => {
+                    for call in self.calls.values_mut() {
+                        call.streams.remove(stream);
+                    }
+                }
+            }
+            self.order(Order::Plan(change));
+        }
+    }
+
+    fn note_started(
+        &mut self,
+        leg: Option<LegId>,
+        stream: StreamId,
+        class: MediaClass,
+        edge: EdgeIndex,
+    ) {
+        let call = leg.and_then(|leg| self.by_leg.get(&leg)).copied();
+        let Some((key, call)) = call.and_then(|key| Some((key, self.calls.get_mut(&key)?))) else {
+            return;
+        };
+        call.streams.insert(stream);
+        let label = StreamLabel {
+            call: key,
+            call_id: call.call_id.clone(),
+            class,
+            edge,
+        };
+        self.by_stream.insert(stream, label);
+    }
+
+    /// Tells edge-e whose ports these are now.
+    fn brief(&self, outer: &OuterLeg, class: MediaClass) {
+        let alloc = outer.alloc;
+        if let Some(address) = outer.flow_address {
+            let command = MediaCommand::FlowAddress {
+                alloc,
+                address,
+                class,
+            };
+            self.say(outer.edge, command);
+        }
+        if let Some(ice) = &outer.ice {
+            let command = MediaCommand::Ice {
+                alloc,
+                ufrag: ice.ufrag.clone(),
+                password: ice.password.clone(),
+            };
+            self.say(outer.edge, command);
+        }
+    }
+
+    /// Closes the ports that came back.
+    fn release(&mut self, now: Instant) {
+        while let Some(released) = self.anchor.supply().poll_released() {
+            match released {
+                Released::Outer(edge, alloc) => {
+                    if let Some(living) = self.living.get_mut(&edge) {
+                        living.remove(&alloc);
+                    }
+                    self.say(edge, MediaCommand::Release { alloc });
+                }
+                Released::Inner(port) => {
+                    self.order(Order::Close(port));
+                    self.ports.close(port, now);
+                }
+            }
+        }
+    }
+
+    fn make(&mut self, wanted: Wanted, now: Instant) {
+        match wanted {
+            Wanted::Outer(edge, class) => {
+                let alloc = self.new_alloc();
+                let asked = Asked {
+                    edge,
+                    class,
+                    since: now,
+                };
+                self.asked.insert(alloc, asked);
+                let command = MediaCommand::Allocate {
+                    alloc,
+                    class,
+                    flow_address: None,
+                };
+                self.say(edge, command);
+            }
+            Wanted::Inner(family) => match self.ports.open(family, now) {
+                Ok((port, sockets)) => {
+                    // The engine hears of the sockets before any plan can name them.
+                    self.order(Order::Open(sockets));
+                    self.anchor.supply().offer_inner(port);
+                }
+                Err(error) => {
+                    tracing::warn!(side = "local", reason = %error, remedy = "widen [media] ports, or raise the limit of open files", "no inner media ports");
+                    let again = now.checked_add(limits::MEDIA_PORTS_RETRY_AFTER);
+                    self.refused.push_back((again.unwrap_or(now), wanted));
+                }
+            },
+        }
+    }
+
+    fn new_alloc(&self) -> AllocId {
+        let is_known = |alloc: &AllocId| {
+            self.asked.contains_key(alloc) || self.living.values().any(|of| of.contains(alloc))
+        };
+        loop {
+            let [a, b, c, d, ..] = random::number().to_be_bytes();
+            let alloc = AllocId(u32::from_be_bytes([a, b, c, d]));
+            if !is_known(&alloc) {
+                return alloc;
+            }
+        }
+    }
+
+    fn say(&self, edge: EdgeIndex, command: MediaCommand) {
+        if let Some(outbox) = self.outboxes.get(usize::from(edge.0)) {
+            outbox.send(command);
+        }
+    }
+
+    fn order(&self, order: Order) {
+        let is_taken = self
+            .engine
+            .as_ref()
+            .is_some_and(|engine| engine.order(order));
+        if !is_taken {
+            tracing::error!(
+                side = "local",
+                reason = "the media engine takes no orders",
+                remedy = "restart edge-c",
+                "a stream is not relayed as it should be"
+            );
+        }
+    }
+}

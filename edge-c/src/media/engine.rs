@@ -1,0 +1,259 @@
+//! The media thread: owns the inner sockets and the trunks, and passes packets between them as plans say.
+//!
+//! ```text
+//! edge-e ══ trunk ══▶ Head ─▶ stream of (edge, alloc) ─▶ Session ─▶ inner socket ──▶ phone
+//!        ◀══════════ Head ◀── Session ◀── stream of the port ◀── inner socket ◀──
+//! ```
+//!
+//! While packets flow it turns once in a millisecond and handles all that has come meanwhile; else it sleeps. Per packet it
+//! allocates nothing, takes no lock and logs nothing. Not here: who decides what is relayed (`desk`).
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::id::EdgeIndex;
+use common::limits;
+use common::media::plan::{InnerPortId, PlanChange, StopReason, StreamId};
+use common::media::session::Summary;
+use common::runtime::clock;
+use common::runtime::trunk::MediaTrunk;
+use common::runtime::udp::poll::{Poller, Token, Waker};
+
+use super::control::Outbox;
+use super::metrics::MediaMetrics;
+use super::table::{InnerPorts, Table};
+
+/// What the engine is told.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// New inner ports, for a stream to come.
+    Open(InnerPorts),
+    /// Inner ports that no stream will use.
+    Close(InnerPortId),
+    /// A stream begins, changes or ends.
+    Plan(PlanChange),
+}
+
+/// What happened to a stream.
+#[derive(Debug)]
+pub(super) enum Happened {
+    /// It is over, and this was measured.
+    Ended(StreamId, StopReason, Box<Summary>),
+    /// Its client has been silent for too long.
+    Silent(StreamId),
+}
+
+/// The way to the engine, from any thread.
+#[derive(Clone, Debug)]
+pub(super) struct EngineHandle {
+    orders: SyncSender<Order>,
+    waker: Waker,
+}
+
+impl EngineHandle {
+    /// Tells the engine to do something; `false` if it has more orders than it can do.
+    pub(super) fn order(&self, order: Order) -> bool {
+        let is_taken = match self.orders.try_send(order) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        };
+        self.waker.wake();
+        is_taken
+    }
+}
+
+/// Who the engine tells what happened. Called in its thread: must not wait.
+pub(super) type Teller = Box<dyn Fn(Happened) + Send>;
+
+/// What an engine is made of.
+pub(super) struct Parts {
+    /// The trunk of each edge-e, by its index.
+    pub(super) trunks: Vec<Box<dyn MediaTrunk + Send>>,
+    /// The name of each edge-e.
+    pub(super) names: Vec<Arc<str>>,
+    /// The way to the control stream of each edge-e.
+    pub(super) outboxes: Vec<Arc<Outbox>>,
+    /// Who is told.
+    pub(super) teller: Teller,
+    /// What is counted.
+    pub(super) metrics: MediaMetrics,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts")
+            .field("trunks", &self.trunks.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Starts the thread; it ends when the last handle is dropped.
+///
+/// # Errors
+/// The system's error.
+pub(super) fn start(parts: Parts) -> io::Result<EngineHandle> {
+    let (orders, queue) = sync_channel(limits::MEDIA_ORDERS_MAX);
+    let waker = Waker::new()?;
+    let engine = Engine::new(parts, queue, waker.clone())?;
+    thread::Builder::new()
+        .name("media".to_owned())
+        .spawn(move || engine.run())?;
+    Ok(EngineHandle { orders, waker })
+}
+
+const WAKER: Token = Token(u64::MAX);
+/// Tokens of trunks are below the waker's by the edge's index; those of inner ports count up from zero.
+const TRUNKS: u64 = u64::MAX - 1 - u16::MAX as u64;
+
+struct Engine {
+    poller: Poller,
+    waker: Waker,
+    queue: Receiver<Order>,
+    trunks: Vec<Trunk>,
+    table: Table,
+    teller: Teller,
+    metrics: MediaMetrics,
+    /// When streams are next looked through for silent ones.
+    sweep: Instant,
+}
+
+struct Trunk {
+    name: Arc<str>,
+    trunk: Box<dyn MediaTrunk + Send>,
+    is_ready: bool,
+}
+
+impl Engine {
+    fn new(parts: Parts, queue: Receiver<Order>, waker: Waker) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add(&waker, WAKER)?;
+        for (index, trunk) in (0_u16..).zip(&parts.trunks) {
+            for socket in trunk.sockets() {
+                poller.add(socket, Token(TRUNKS + u64::from(index)))?;
+            }
+        }
+        let trunks = parts.names.into_iter().zip(parts.trunks);
+        let trunks = trunks.map(|(name, trunk)| Trunk {
+            name,
+            trunk,
+            is_ready: true,
+        });
+        Ok(Self {
+            poller,
+            waker,
+            queue,
+            trunks: trunks.collect(),
+            table: Table::new(parts.outboxes),
+            teller: parts.teller,
+            metrics: parts.metrics,
+            sweep: clock::now(),
+        })
+    }
+
+    fn run(mut self) {
+        loop {
+            let now = clock::now();
+            if self.take_orders(now).is_err() {
+                return;
+            }
+            let moved = self.turn(now);
+            if now >= self.sweep {
+                self.sweep(now);
+            }
+            let until = if moved {
+                // What comes within the next millisecond is handled together.
+                thread::sleep(TICK);
+                clock::now()
+            } else {
+                self.wake_at()
+            };
+            if let Err(error) = self.poller.wait(Some(until), clock::now()) {
+                tracing::error!(side = "local", reason = %error, remedy = "restart edge-c", "media can't wait for sockets");
+                return;
+            }
+        }
+    }
+
+    /// Passes on everything that has come; `false` if nothing had.
+    fn turn(&mut self, now: Instant) -> bool {
+        let mut has_moved = false;
+        for number in 0.. {
+            let Some(token) = self.poller.ready(number) else {
+                break;
+            };
+            if token == WAKER {
+                self.waker.settle();
+            } else if let Some(trunk) = trunk_of(token).and_then(|at| self.trunks.get_mut(at)) {
+                trunk.is_ready = true;
+            } else {
+                let trunks = &mut self.trunks;
+                let mut send = |edge: EdgeIndex, class, frame: &[u8]| {
+                    if let Some(trunk) = trunks.get_mut(usize::from(edge.0)) {
+                        trunk.trunk.send(class, frame);
+                    }
+                };
+                has_moved |= self.table.handle_ready(token, now, &mut send);
+            }
+        }
+        for (index, trunk) in (0_u16..).zip(&mut self.trunks) {
+            let is_due = trunk.trunk.poll_timeout().is_some_and(|(at, _)| at <= now);
+            if std::mem::take(&mut trunk.is_ready) || is_due {
+                let table = &mut self.table;
+                trunk.trunk.receive(now, &mut |frame| {
+                    has_moved = true;
+                    table.handle_trunk(EdgeIndex(index), frame, now);
+                });
+            }
+        }
+        for trunk in &mut self.trunks {
+            trunk.trunk.flush(now);
+        }
+        has_moved
+    }
+
+    fn take_orders(&mut self, now: Instant) -> Result<(), TryRecvError> {
+        loop {
+            match self.queue.try_recv() {
+                Ok(Order::Open(ports)) => {
+                    if let Err(error) = self.table.open(ports, &self.poller) {
+                        tracing::warn!(side = "local", reason = %error, remedy = "raise the limit of open files", "an inner port is not heard");
+                    }
+                }
+                Ok(Order::Close(port)) => self.table.close(port),
+                Ok(Order::Plan(change)) => {
+                    if let Some(happened) = self.table.follow(change, now) {
+                        (self.teller)(happened);
+                    }
+                }
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(gone @ TryRecvError::Disconnected) => return Err(gone),
+            }
+        }
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        self.sweep = now.checked_add(limits::MEDIA_SWEEP_INTERVAL).unwrap_or(now);
+        for stream in self.table.silent(now) {
+            (self.teller)(Happened::Silent(stream));
+        }
+        self.metrics.publish(&self.table.take_counts());
+        for trunk in &self.trunks {
+            self.metrics.set_path(&trunk.name, trunk.trunk.path());
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        let timeouts = self.trunks.iter();
+        let timeouts = timeouts.filter_map(|trunk| trunk.trunk.poll_timeout());
+        timeouts.map(|(at, _)| at).fold(self.sweep, Instant::min)
+    }
+}
+
+const TICK: Duration = Duration::from_millis(1);
+
+fn trunk_of(token: Token) -> Option<usize> {
+    usize::try_from(token.0.checked_sub(TRUNKS)?).ok()
+}
