@@ -596,6 +596,20 @@ pub const SIP_MESSAGES_PER_SECOND_DEFAULT: u32 = 20;
 pub const SIP_MESSAGES_BURST_DEFAULT: u32 = 60;
 /// Most of both that may be set.
 pub const SIP_MESSAGES_SETTING_MAX: u32 = 10_000;
+/// Answers that wait to be written to a client; beyond it the client is not read on.
+pub const SIP_ANSWERS_WAITING_MAX: usize = 16;
+/// A client that takes nothing of what is written to it for this long is gone, or wants to be a burden.
+pub const SIP_WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the last answer and the goodbye to a client may take.
+pub const SIP_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// While the edge drains, a client connection without a message for this long is closed: the client finds another edge.
+pub const SIP_DRAIN_QUIET: Duration = Duration::from_secs(5);
+/// A WebSocket is pinged this often, so that nothing on its way forgets it (RFC 7118 section 6).
+pub const SIP_WEBSOCKET_PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Read buffer of a WebSocket: it is held as long as the connection, and larger messages are read in pieces.
+pub const SIP_WEBSOCKET_READ_BUFFER_BYTES: usize = 2 * 1024;
+/// Origins of web pages that may open a SIP WebSocket.
+pub const SIP_ORIGINS_MAX: usize = 64;
 
 // --- media: ports and candidates of edge-e ---
 

@@ -9,3 +9,6 @@ pub mod crypto;
 pub mod description;
 pub mod profile;
 pub mod rewrite;
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,7 @@ use common::runtime::workers::Workers;
 use common::runtime::{clock, greeting, lifecycle, listen};
 use common::tls::config::{self as tls, Certificates};
 use prometheus_client::registry::Registry;
+use rustls::ServerConfig;
 use rustls::sign::CertifiedKey;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -31,8 +32,10 @@ use crate::admission::Admission;
 use crate::config::{Config, Link};
 use crate::cores::Cores;
 use crate::link_server::{LinkServer, Settings};
+use crate::listener::front::Front;
 use crate::listener::https::Https;
-use crate::metrics::Metrics;
+use crate::listener::sip::Sip;
+use crate::metrics::{Listener, Metrics};
 
 /// Serves until `shutdown` resolves, then drains.
 ///
@@ -65,6 +68,7 @@ pub async fn run(
 /// Every listening socket.
 struct Bound {
     public: Vec<TcpListener>,
+    sip: Vec<TcpListener>,
     link: Vec<TcpListener>,
     admin: TcpListener,
 }
@@ -82,6 +86,7 @@ impl Bound {
         };
         Ok(Self {
             public: all("public.listen", &config.public.listen)?,
+            sip: all("sip.listen", &config.sip.listen)?,
             link: all("link.listen", &config.link.listen)?,
             admin: bind("admin.listen", config.admin.listen)?,
         })
@@ -96,6 +101,8 @@ struct App {
     certificates: Arc<Certificates>,
     expiry: Arc<Expiry>,
     https: Arc<Https>,
+    sip: Arc<Sip>,
+    sip_front: Front,
     link: Arc<LinkServer>,
     metrics: Metrics,
 }
@@ -108,6 +115,19 @@ impl App {
         let cores: Arc<Cores> = Arc::default();
         let workers = Workers::start("edge-e", config.worker_threads).map_err(unusable)?;
         let admission = Admission::new(config.limits.clone());
+        let sip = Arc::new(Sip {
+            cores: Arc::clone(&cores),
+            admission: Arc::clone(&admission),
+            metrics: metrics.clone(),
+            settings: config.sip.clone(),
+        });
+        let sip_front = Front {
+            admission: Arc::clone(&admission),
+            tls: Arc::new(without_alpn(&tls)),
+            metrics: metrics.clone(),
+            workers: workers.clone(),
+            listener: Listener::Sip,
+        };
         let https = Arc::new(Https {
             cores: Arc::clone(&cores),
             admission: Arc::clone(&admission),
@@ -133,6 +153,8 @@ impl App {
             certificates,
             expiry,
             https,
+            sip,
+            sip_front,
             link,
             metrics,
         })
@@ -188,6 +210,11 @@ impl App {
         for listener in bound.public {
             let serving = Arc::clone(&self.https).serve(listener, drain.signal());
             drop(supervisor.spawn_vital("public", lifecycle::until_over(serving, drain.signal())));
+        }
+        for listener in bound.sip {
+            let front = self.sip_front.clone();
+            let serving = Arc::clone(&self.sip).serve(front, listener, drain.signal());
+            drop(supervisor.spawn_vital("sip", lifecycle::until_over(serving, drain.signal())));
         }
         let readiness = Readiness::default();
         let linked = readiness.condition("link", "look at edge-c and its log: it dials this edge");
@@ -326,6 +353,13 @@ fn settings(link: &Link) -> Result<Settings, String> {
         tls: Arc::new(tls),
         allowed_cores: link.allowed_cores.clone(),
     })
+}
+
+/// The same certificates and tickets for clients that speak no HTTP.
+fn without_alpn(public: &ServerConfig) -> ServerConfig {
+    let mut config = public.clone();
+    config.alpn_protocols.clear();
+    config
 }
 
 fn unusable(cause: impl std::fmt::Display) -> RunError {

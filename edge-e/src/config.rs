@@ -5,10 +5,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
 use common::config::section::{self, Admin, DrainGrace, Identity, LinkIdentity, Log, Rate};
-use common::config::{self, ConfigErrors, Loaded, Table, Value};
+use common::config::{self, ConfigErrors, Loaded, Problem, Table, Value};
 use common::limits;
 use common::net::Domain;
 use common::policy::jail::JailPolicy;
@@ -25,6 +26,8 @@ pub struct Config {
     pub advertised_addresses: Vec<IpAddr>,
     /// Where clients arrive.
     pub public: Public,
+    /// Where SIP clients arrive, and how often they may send.
+    pub sip: Sip,
     /// Where edge-c arrives.
     pub link: Link,
     /// Where operators look in.
@@ -46,6 +49,61 @@ pub struct Public {
     pub listen: Vec<SocketAddr>,
     /// Never empty; the first is served where no other has the name that the client asks for (SNI).
     pub certificates: Vec<Identity>,
+}
+
+/// `[sip]`: SIP clients, over TLS and in web pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sip {
+    /// SIP over TLS; empty for none.
+    pub listen: Vec<SocketAddr>,
+    /// Web pages that may open a WebSocket; of nobody if there are none.
+    pub websocket_origins: Vec<Origin>,
+    /// Messages a second from one client connection.
+    pub messages_per_second: u32,
+    /// Messages at once from one client connection, after a pause.
+    pub messages_burst: u32,
+}
+
+/// The origin of web pages that may open a WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Every one, and clients that are no browsers and name none.
+    Any,
+    /// This one, in lower case.
+    This(String),
+}
+
+/// The text is no origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not an origin")]
+pub struct OriginError;
+
+impl FromStr for Origin {
+    type Err = OriginError;
+
+    /// As browsers write it (RFC 6454 section 6.2): scheme, host, and port unless it is the scheme's own.
+    fn from_str(text: &str) -> Result<Self, OriginError> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        let (scheme, rest) = text.split_once("://").ok_or(OriginError)?;
+        let is_part = |byte: u8| byte.is_ascii_graphic() && !b"/?#*@".contains(&byte);
+        if !matches!(scheme, "https" | "http") || rest.is_empty() || !rest.bytes().all(is_part) {
+            return Err(OriginError);
+        }
+        Ok(Self::This(text.to_ascii_lowercase()))
+    }
+}
+
+impl Origin {
+    /// Whether a request with this `Origin` may open a WebSocket.
+    #[must_use]
+    pub fn admits(&self, origin: Option<&str>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::This(one) => origin.is_some_and(|origin| one.eq_ignore_ascii_case(origin)),
+        }
+    }
 }
 
 /// `[link]`: the listener for edge-c.
@@ -100,6 +158,7 @@ fn read(root: &Table<'_>) -> Option<Config> {
     let name = root.required("name", allowed, Value::full_name);
     let advertised_addresses = root.list("advertised_addresses", Value::ip_addr);
     let public = public(&root.table("public"));
+    let sip = sip(&root.table("sip"));
     let link = link(&root.table("link"));
     let admin = Admin::read(&root.table("admin"), limits::ADMIN_PORT_EDGE_E);
     let log = Log::read(&root.table("log"));
@@ -110,6 +169,7 @@ fn read(root: &Table<'_>) -> Option<Config> {
         name: name?,
         advertised_addresses,
         public: public?,
+        sip,
         link: link?,
         admin,
         log,
@@ -134,6 +194,33 @@ fn public(table: &Table<'_>) -> Option<Public> {
         listen,
         certificates: certificates?,
     })
+}
+
+fn sip(table: &Table<'_>) -> Sip {
+    let range = 1..=limits::SIP_MESSAGES_SETTING_MAX;
+    let count = |key, default| table.or(key, default, |value| value.integer(&range));
+    let origins = table.list("websocket_origins", origin);
+    let read = Sip {
+        listen: table.list("listen", Value::socket_addr),
+        websocket_origins: origins,
+        messages_per_second: count(
+            "messages_per_second",
+            limits::SIP_MESSAGES_PER_SECOND_DEFAULT,
+        ),
+        messages_burst: count("messages_burst", limits::SIP_MESSAGES_BURST_DEFAULT),
+    };
+    if read.messages_burst < read.messages_per_second {
+        table.warn(
+            "messages_burst",
+            "is below messages_per_second: a client that sends as often as it may is slowed down",
+            "set it to twice messages_per_second or more",
+        );
+    }
+    read
+}
+
+fn origin(value: &Value<'_>) -> Result<Origin, Problem> {
+    value.parsed("an origin such as \"https://phone.example.com\", or \"*\" for any")
 }
 
 fn link(table: &Table<'_>) -> Option<Link> {
@@ -202,10 +289,11 @@ fn jail(table: &Table<'_>) -> JailPolicy {
 /// Two listeners on one socket would fail at start with a message that names neither key.
 fn distinct_sockets(root: &Table<'_>, config: &Config) {
     let public = config.public.listen.iter().map(|at| ("public", at));
+    let sip = config.sip.listen.iter().map(|at| ("sip", at));
     let link = config.link.listen.iter().map(|at| ("link", at));
     let admin = std::iter::once(("admin", &config.admin.listen));
     let mut seen: Vec<(&'static str, &SocketAddr)> = Vec::new();
-    for (section, at) in public.chain(link).chain(admin) {
+    for (section, at) in public.chain(sip).chain(link).chain(admin) {
         let other = seen
             .iter()
             .find(|(_, other)| *other == at && at.port() != 0);

@@ -1,4 +1,6 @@
 //! The public listeners, one file for each port. The same five steps everywhere:
 //! accept, admit, identify, authorise, relay.
 
+pub(crate) mod front;
 pub mod https;
+pub(crate) mod sip;

@@ -1,5 +1,6 @@
 //! What edge-e counts. Everything with closed labels is resolved here once; see `common::telemetry`.
 
+use common::link::stream_preface::ClientTransport;
 use common::telemetry::{self, ByLabel, ByLabels, Certificates, HandshakeOutcome, Link, Requests};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -12,6 +13,8 @@ common::label! {
         Link = "link",
         /// From clients.
         Public = "public",
+        /// From SIP clients.
+        Sip = "sip",
     }
 }
 
@@ -59,6 +62,154 @@ common::label! {
     }
 }
 
+common::label! {
+    /// What a SIP message is.
+    pub enum SipClass as "class" {
+        /// SUBSCRIBE, NOTIFY, PUBLISH.
+        Event = "event",
+        /// INVITE.
+        Invite = "invite",
+        /// MESSAGE.
+        Message = "message",
+        /// OPTIONS.
+        Options = "options",
+        /// Any other request.
+        Other = "other",
+        /// REGISTER.
+        Register = "register",
+        /// A response.
+        Response = "response",
+    }
+}
+
+common::label! {
+    /// Why a SIP client's connection ended.
+    pub enum SipClosed as "reason" {
+        /// The client closed it.
+        Client = "client",
+        /// edge-c wanted it closed.
+        Core = "core",
+        /// This edge stops.
+        Drained = "drained",
+        /// It broke.
+        Failed = "failed",
+        /// The link broke under it.
+        Link = "link",
+        /// What the client sent can't be read.
+        Malformed = "malformed",
+        /// The client was silent for too long.
+        Silent = "silent",
+        /// A message dripped in too slowly.
+        SlowMessage = "slow_message",
+        /// The client does not read.
+        SlowReader = "slow_reader",
+    }
+}
+
+common::label! {
+    /// Which way a SIP message went.
+    pub enum SipDirection as "direction" {
+        /// To the client.
+        Down = "down",
+        /// From the client.
+        Up = "up",
+    }
+}
+
+common::label! {
+    /// What keeps a SIP client's connection open.
+    pub enum SipKeepAlive as "kind" {
+        /// Line ends.
+        Ping = "ping",
+        /// STUN.
+        Stun = "stun",
+    }
+}
+
+common::label! {
+    /// Why edge-e did not send a SIP message on.
+    pub enum SipRefusal as "reason" {
+        /// It can't be read.
+        Malformed = "malformed",
+        /// A method that clients have no business with.
+        Method = "method",
+        /// No edge-c is connected.
+        NoLink = "no_link",
+        /// The client has not registered.
+        NotRegistered = "not_registered",
+        /// The origin of a web page that may not open a WebSocket, or a request for one that is malformed.
+        Origin = "origin",
+        /// STUN that is no Binding request.
+        Stun = "stun",
+    }
+}
+
+common::label! {
+    /// What a SIP client's connection is.
+    pub enum SipTransport as "transport" {
+        /// TLS.
+        Tls = "tls",
+        /// A WebSocket.
+        Wss = "wss",
+    }
+}
+
+impl From<ClientTransport> for SipTransport {
+    fn from(transport: ClientTransport) -> Self {
+        match transport {
+            ClientTransport::Tls => Self::Tls,
+            ClientTransport::Wss => Self::Wss,
+        }
+    }
+}
+
+/// What is counted of SIP.
+#[derive(Clone, Debug)]
+pub struct Sip {
+    /// Client connections that are open.
+    pub flows: ByLabel<SipTransport, Gauge>,
+    /// Client connections that ended.
+    pub closed: ByLabel<SipClosed, Counter>,
+    /// Messages that were sent on.
+    pub messages: ByLabels<SipDirection, SipClass, Counter>,
+    /// Messages that were not.
+    pub refusals: ByLabel<SipRefusal, Counter>,
+    /// Keep-alives that were answered.
+    pub keep_alives: ByLabel<SipKeepAlive, Counter>,
+}
+
+impl Sip {
+    fn register(registry: &mut Registry) -> Self {
+        Self {
+            flows: ByLabel::register(
+                registry,
+                "sip_client_connections",
+                "SIP clients that are connected",
+            ),
+            closed: ByLabel::register(
+                registry,
+                "sip_client_connections_closed",
+                "Connections of SIP clients that ended, and why",
+            ),
+            messages: ByLabels::register(
+                registry,
+                "sip_client_messages",
+                "SIP messages from and to clients that were sent on",
+            ),
+            refusals: ByLabel::register(
+                registry,
+                "sip_client_refusals",
+                "SIP messages of clients that this edge refused by itself",
+            ),
+            keep_alives: ByLabel::register(
+                registry,
+                "sip_client_keep_alives",
+                "Keep-alives of SIP clients that were answered",
+            ),
+        }
+    }
+}
+
 /// Everything that edge-e counts. Clones share the numbers.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -74,6 +225,8 @@ pub struct Metrics {
     pub refusals: ByLabel<Refusal, Counter>,
     /// Addresses that are blocked now.
     pub jailed: Gauge,
+    /// SIP clients.
+    pub sip: Sip,
     /// The link to edge-c.
     pub link: Link,
     /// Certificates in use.
@@ -102,6 +255,7 @@ impl Metrics {
                 "Requests that this edge refused by itself",
             ),
             jailed: telemetry::gauge(registry, "jailed_addresses", "Addresses blocked now"),
+            sip: Sip::register(registry),
             link: Link::register(registry),
             certificates: Certificates::register(registry),
         }

@@ -121,7 +121,7 @@ pub struct Exchange<'a> {
     pub step: Step,
     /// The number in `CSeq`.
     pub cseq: u32,
-    /// The tag of the called party, by which forks are told apart; `None` in the first INVITE.
+    /// The tag of the called party, by which forks are told apart, whoever sends; `None` in the first INVITE.
     pub fork: Option<&'a [u8]>,
     /// Content-Type as it stands in the message; `None` or an empty body means that there is no description.
     pub content_type: Option<&'a [u8]>,

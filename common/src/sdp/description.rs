@@ -190,6 +190,14 @@ impl<'a> Description<'a> {
             .find(|attribute| attribute.name == name.as_bytes())
     }
 
+    /// Whether an address of zero (RFC 3264 section 8.4, the old form of hold) means hold here: with ICE it means that
+    /// addresses follow.
+    pub(super) fn may_hold(&self) -> bool {
+        let all = self.attributes_in(0..self.lines.len());
+        !all.into_iter()
+            .any(|attribute| attribute.name == b"ice-ufrag")
+    }
+
     pub(super) fn lines(&self) -> &[Line] {
         &self.lines
     }
@@ -257,13 +265,14 @@ impl<'a> Description<'a> {
 
     /// The address of an `o=` or `c=` line as text: the last of its words.
     fn address(&self, place: usize) -> Option<&'a str> {
-        let text = str::from_utf8(self.text(place)).ok()?;
+        let text = self.text(place);
         let wanted = match self.kind(place) {
             b'o' => 6,
             _ => 3,
         };
-        let mut words = text.split(' ').filter(|word| !word.is_empty());
-        let address = words.nth(wanted - 1)?;
+        let words = text.split(|byte| *byte == b' ');
+        let mut words = words.filter(|word| !word.is_empty());
+        let address = str::from_utf8(words.nth(wanted - 1)?).ok()?;
         words.next().is_none().then_some(address)
     }
 
@@ -401,10 +410,16 @@ impl<'d> Media<'d> {
                 _ => None,
             })
             .unwrap_or((true, true));
-        let is_held = self.connection().is_some_and(|a| a.is_unspecified());
         Flow {
             sends,
-            receives: receives && !is_held,
+            receives: receives && !self.is_held(),
         }
+    }
+
+    /// On hold by an address of zero.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        let connection = self.connection();
+        connection.is_some_and(|a| a.is_unspecified()) && self.description.may_hold()
     }
 }

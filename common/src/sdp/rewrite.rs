@@ -76,6 +76,7 @@ struct Writer<'d> {
     out: Vec<u8>,
     line_end: &'static str,
     session_address: IpAddr,
+    may_hold: bool,
 }
 
 impl<'d> Writer<'d> {
@@ -88,6 +89,7 @@ impl<'d> Writer<'d> {
             out: Vec::with_capacity(bytes.len() + 512),
             line_end: if first == Some(b"\n") { "\n" } else { "\r\n" },
             session_address,
+            may_hold: description.may_hold(),
         }
     }
 
@@ -267,9 +269,8 @@ impl<'d> Writer<'d> {
 
     /// The old form of hold (RFC 3264 section 8.4): no address at all.
     fn is_held(&self, place: usize) -> bool {
-        self.description
-            .connection(place)
-            .is_some_and(|address| address.is_unspecified())
+        let address = self.description.connection(place);
+        self.may_hold && address.is_some_and(|address| address.is_unspecified())
     }
 
     fn media_line(&mut self, place: usize, port: u16, protocol: &str) {

@@ -321,9 +321,6 @@ impl Gate {
         }
         match self.refusal(&message) {
             None => Output::Forward(message),
-            Some((refusal, _)) if !message.is_request() || message.method() == Method::Ack => {
-                Output::Dropped(refusal)
-            }
             Some((refusal, code)) => self.refuse(&message, refusal, code),
         }
     }
@@ -344,15 +341,32 @@ impl Gate {
         }
     }
 
-    fn refuse(&self, request: &Message, refusal: Refusal, code: u16) -> Output {
-        let tag = self.tag(request);
-        let mut answer = Response::new(request, code).to_tag(&tag).source(self.peer);
-        if refusal == Refusal::Method {
-            answer = answer.header(Name::Allow, ALLOW);
+    /// The answer `code` to a message that can't be sent on; its ACK will end here. `None` for a response or an ACK, which
+    /// nobody answers.
+    #[must_use]
+    pub fn answer(&self, message: &Message, code: u16, extra: &[(Name, &[u8])]) -> Option<Bytes> {
+        if !message.is_request() || message.method() == Method::Ack {
+            return None;
         }
-        Output::Answer {
-            bytes: answer.to_bytes(),
-            to: Answered::Refused(refusal),
+        let tag = self.tag(message);
+        let mut answer = Response::new(message, code).to_tag(&tag).source(self.peer);
+        for (name, value) in extra {
+            answer = answer.header(*name, value);
+        }
+        Some(answer.to_bytes())
+    }
+
+    fn refuse(&self, message: &Message, refusal: Refusal, code: u16) -> Output {
+        let allow: &[(Name, &[u8])] = match refusal {
+            Refusal::Method => &[(Name::Allow, ALLOW)],
+            Refusal::Malformed(_) | Refusal::NotRegistered | Refusal::OwnAck | Refusal::Stun => &[],
+        };
+        match self.answer(message, code, allow) {
+            Some(bytes) => Output::Answer {
+                bytes,
+                to: Answered::Refused(refusal),
+            },
+            None => Output::Dropped(refusal),
         }
     }
 
@@ -409,7 +423,7 @@ impl Gate {
 }
 
 /// What a 405 allows: every method that is let through.
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO, REFER, SUBSCRIBE, NOTIFY, MESSAGE, PUBLISH, REGISTER, OPTIONS";
+const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO, REFER, SUBSCRIBE, NOTIFY, MESSAGE, PUBLISH, REGISTER, OPTIONS";
 
 /// One and a half timers, and some time on the way.
 fn silence_of(flow_timer: u32) -> Duration {

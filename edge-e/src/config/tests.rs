@@ -124,6 +124,64 @@ fn networks_that_are_never_blocked_are_networks_or_addresses() {
 }
 
 #[test]
+fn without_a_sip_listener_there_is_no_sip() {
+    let sip = parse(SMALLEST).unwrap().config.sip;
+
+    assert!(sip.listen.is_empty() && sip.websocket_origins.is_empty());
+    assert_eq!(sip.messages_burst, limits::SIP_MESSAGES_BURST_DEFAULT);
+}
+
+#[test]
+fn wrong_sip_settings_say_what_is_allowed() {
+    let sip = "[sip]\nlisten = ['[::]:8443']\nwebsocket_origins = ['https://a.example/phone']\nmessages_burst = 0\n";
+
+    assert_snapshot!(errors(&format!("{SMALLEST}{sip}")), @r#"
+    error: /etc/edge/edge-e.toml:12: `sip` uses [::]:8443, which [public] has already
+        found: [sip]
+        allowed: another address or port for each listener
+    error: /etc/edge/edge-e.toml:14: `sip.websocket_origins` is not an origin
+        found: 'https://a.example/phone'
+        allowed: an origin such as "https://phone.example.com", or "*" for any
+    error: /etc/edge/edge-e.toml:15: `sip.messages_burst` is out of range
+        found: 0
+        allowed: 1 to 10000
+    3 errors in the configuration
+    "#);
+}
+
+#[test]
+fn a_burst_below_the_rate_is_a_warning() {
+    let loaded = parse(&format!(
+        "{SMALLEST}[sip]\nmessages_per_second = 50\nmessages_burst = 10\n"
+    ))
+    .unwrap();
+
+    assert_snapshot!(loaded.warnings[0], @r"
+    /etc/edge/edge-e.toml:14: `sip.messages_burst` is below messages_per_second: a client that sends as often as it may is slowed down
+        set it to twice messages_per_second or more
+    ");
+}
+
+#[test]
+fn origins_are_compared_as_browsers_write_them() {
+    let origin: Origin = "https://Phone.example.com".parse().unwrap();
+
+    assert!(origin.admits(Some("https://phone.EXAMPLE.com")));
+    assert!(!origin.admits(Some("http://phone.example.com")));
+    assert!(!origin.admits(None));
+    assert!(Origin::Any.admits(None));
+    for text in [
+        "phone.example.com",
+        "https://",
+        "https://a/",
+        "ftp://a",
+        "null",
+    ] {
+        assert!(text.parse::<Origin>().is_err(), "{text}");
+    }
+}
+
+#[test]
 fn a_misspelt_log_level_is_refused() {
     assert_snapshot!(errors(&format!("{SMALLEST}[log]\nfilter = 'infoo'\n")), @r#"
     error: /etc/edge/edge-e.toml:13: `log.filter` has the unknown level "infoo"
@@ -181,6 +239,11 @@ fn defaults_in_the_example_are_the_real_ones() {
                 ..smallest.limits.jail.clone()
             },
             ..smallest.limits.clone()
+        },
+        sip: Sip {
+            listen: whole.sip.listen.clone(),
+            websocket_origins: whole.sip.websocket_origins.clone(),
+            ..smallest.sip.clone()
         },
         worker_threads: whole.worker_threads,
         ..smallest

@@ -27,9 +27,6 @@ impl Leg {
         exchange: &Exchange<'_>,
         now: Instant,
     ) -> Verdict {
-        if exchange.step == Step::Request && !self.is_confirmed {
-            self.caller.get_or_insert(exchange.from);
-        }
         if let Step::Response { code: 300.., .. } = exchange.step {
             self.fail(exchange);
             return Verdict::Pass;
@@ -209,12 +206,10 @@ impl Leg {
         let is_first = matches!(exchange.step, Step::Response { .. })
             && exchange.method == OfferMethod::Invite
             && !self.is_confirmed;
-        let Some(tag) = exchange.fork.filter(|_| is_first) else {
-            return self.dialog(exchange);
-        };
-        if let Some(known) = self.dialogs.iter().position(|dialog| *dialog.tag == *tag) {
+        if let Some(known) = self.dialog(exchange) {
             return Some(known);
         }
+        let tag = exchange.fork.filter(|_| is_first)?;
         if self.dialogs.len() >= limits::ANCHORED_FORKS_MAX {
             return None;
         }

@@ -25,8 +25,6 @@ pub(super) struct Leg {
     pub(super) initial: Option<Offer>,
     /// The called parties, the one that answered last at the end.
     pub(super) dialogs: SmallVec<[Dialog; 1]>,
-    /// Who called.
-    pub(super) caller: Option<Side>,
     /// A 2xx has chosen the only dialog that is left.
     pub(super) is_confirmed: bool,
     pub(super) deadline: Option<Instant>,
@@ -174,7 +172,6 @@ impl Leg {
             streams: Vec::new(),
             initial: None,
             dialogs: SmallVec::new(),
-            caller: None,
             is_confirmed: false,
             deadline: None,
             addresses: [None; 2],
@@ -205,22 +202,10 @@ impl Leg {
         self.streams.iter_mut().find(|stream| stream.id == id)
     }
 
-    /// The dialog that a message belongs to: that of its tag. Requests of the called party and responses to them bear
-    /// no tag that we know, and belong to the last one.
+    /// The dialog of a called party; `None` for one that has lost, or has not answered yet.
     pub(super) fn dialog(&self, exchange: &Exchange<'_>) -> Option<usize> {
-        let known = |tag: &[u8]| self.dialogs.iter().position(|dialog| *dialog.tag == *tag);
-        if let Some(at) = exchange.fork.and_then(known) {
-            return Some(at);
-        }
-        let requester = match exchange.step {
-            Step::Request => exchange.from,
-            Step::Response { .. } => exchange.from.other(),
-        };
-        let is_callers = self.caller == Some(requester);
-        if is_callers && exchange.fork.is_some() {
-            return None; // of a called party that has lost
-        }
-        self.dialogs.len().checked_sub(1)
+        let tag = exchange.fork?;
+        self.dialogs.iter().position(|dialog| *dialog.tag == *tag)
     }
 
     /// Nothing was ever offered.

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use super::leg::{Agreed, Leg, Offer, OfferLine, Progress, Relayed, Stream, Target};
 use super::party::Party;
 use super::{Exchange, MediaPolicy, Refusal, Side, Step, Tools};
+use crate::media::class::MediaClass;
 use crate::media::plan::{IceCredentials, StreamId};
 use crate::media::supply::Family;
 use crate::redact::Secret;
@@ -106,7 +107,8 @@ impl Leg {
         let index = media.index();
         let is_rtp = party.profile.is_some();
         let same = self.streams.iter().find(|stream| {
-            stream.index == index && stream.class == party.class && stream.is_rtp == is_rtp
+            let is_alike = is_alike(stream.class, party.class);
+            stream.index == index && stream.is_rtp == is_rtp && is_alike
         });
         if let Some(stream) = same {
             return Ok(stream.id);
@@ -277,6 +279,12 @@ impl Stream {
             Entry::Vacant(place) => Some(place.insert(tools.keys(suite)?)),
         }
     }
+}
+
+/// Whether ports of one class serve for the other: not every side repeats what a picture is for.
+fn is_alike(one: MediaClass, other: MediaClass) -> bool {
+    let is_picture = |class| matches!(class, MediaClass::Video | MediaClass::Presentation);
+    one == other || (is_picture(one) && is_picture(other))
 }
 
 /// Our ICE agent for a line: for clients that offer ICE, the one before unless the client begins anew (RFC 8839 section

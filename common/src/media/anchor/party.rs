@@ -127,13 +127,14 @@ impl Party {
     }
 
     fn check_remote(&self, media: &Media<'_>, settings: &AnchorSettings) -> Result<(), Refusal> {
-        let Some(connection) = media.connection() else {
+        if media.is_held() {
+            return Ok(());
+        }
+        let Some(remote) = self.remote else {
             return Err(Refusal::InnerAddress); // a name, or nothing
         };
-        let is_held = connection.is_unspecified();
-        let told = [self.remote, self.remote_rtcp];
-        let is_allowed = |at: &SocketAddr| settings.may_reach(at.ip());
-        if is_held || told.iter().flatten().all(is_allowed) {
+        let is_allowed = |at: SocketAddr| settings.may_reach(at.ip());
+        if is_allowed(remote) && self.remote_rtcp.is_none_or(is_allowed) {
             Ok(())
         } else {
             Err(Refusal::InnerAddress)

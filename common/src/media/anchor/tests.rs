@@ -3,4 +3,5 @@
 mod calls;
 mod changes;
 mod forks;
+mod lines;
 mod scene;

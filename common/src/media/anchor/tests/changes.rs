@@ -64,7 +64,7 @@ fn a_hold_by_the_address_zero_takes_the_destination_away() {
             Side::Outer,
             OfferMethod::Invite,
             OK,
-            "caller",
+            "b",
             &client_audio(1).replace("crypto:1", "crypto:3"),
         )
         .unwrap();
@@ -90,14 +90,7 @@ fn an_offer_from_inside_shows_the_client_the_same_ports_and_keys_again() {
     let crypto = format!("a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:{}\r\n", key(1));
     let answer = audio("192.0.2.7", 4000, "RTP/SAVP", &crypto);
     scene
-        .respond(
-            call,
-            Side::Outer,
-            OfferMethod::Invite,
-            OK,
-            "caller",
-            &answer,
-        )
+        .respond(call, Side::Outer, OfferMethod::Invite, OK, "b", &answer)
         .unwrap();
     let plan = scene.plan();
 
@@ -211,7 +204,7 @@ fn a_reinvite_without_an_offer_brings_one_in_its_200() {
             Side::Outer,
             OfferMethod::Invite,
             OK,
-            "caller",
+            "b",
             &client_audio(3),
         )
         .unwrap();
@@ -292,7 +285,7 @@ fn an_update_that_fails_changes_nothing() {
         .request(call, Side::Inner, update, &desk_audio(6000))
         .unwrap();
     scene
-        .respond(call, Side::Outer, update, (504, true), "caller", "")
+        .respond(call, Side::Outer, update, (504, true), "b", "")
         .unwrap();
     let again = scene.request(call, Side::Outer, update, &client_audio(2));
 

@@ -1,5 +1,6 @@
 //! An anchor with ports for some calls, and two sides that send descriptions through it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -47,8 +48,8 @@ pub(super) struct Scene {
     pub(super) anchor: Anchor,
     pub(super) now: Instant,
     ports: u32,
-    cseq: u32,
-    invite_cseq: u32,
+    /// The last number of each leg, and that of its last INVITE.
+    cseqs: BTreeMap<LegId, (u32, u32)>,
 }
 
 /// One leg of a [`Scene`].
@@ -76,8 +77,7 @@ impl Scene {
             anchor: Anchor::new(settings, randomness),
             now: epoch(),
             ports: 0,
-            cseq: 0,
-            invite_cseq: 0,
+            cseqs: BTreeMap::new(),
         };
         scene.anchor.supply().add_edge(EdgeIndex(0));
         scene.anchor.supply().add_family(Family::V4);
@@ -139,13 +139,11 @@ impl Scene {
 
     /// The first INVITE, and its description as it goes on.
     pub(super) fn invite(&mut self, call: Call, body: &str) -> Result<String, Refusal> {
-        self.cseq += 1;
-        self.invite_cseq = self.cseq;
         let message = Message {
             from: call.caller,
             method: OfferMethod::Invite,
             step: Step::Request,
-            cseq: self.cseq,
+            cseq: self.next_cseq(call, OfferMethod::Invite),
             fork: None,
             body,
         };
@@ -166,18 +164,33 @@ impl Scene {
             from,
             method,
             step: Step::Response { code, is_reliable },
-            cseq: self.cseq_of(method),
+            cseq: self.cseq(call, method),
             fork: Some(fork),
             body,
         };
         text(self.pass(call, message))
     }
 
-    const fn cseq_of(&self, method: OfferMethod) -> u32 {
+    fn cseq(&self, call: Call, method: OfferMethod) -> u32 {
+        let (last, invite) = self.cseqs.get(&call.leg).copied().unwrap_or_default();
         match method {
-            OfferMethod::Ack | OfferMethod::Invite => self.invite_cseq,
-            OfferMethod::Prack | OfferMethod::Update => self.cseq,
+            OfferMethod::Ack | OfferMethod::Invite => invite,
+            OfferMethod::Prack | OfferMethod::Update => last,
         }
+    }
+
+    /// The number of the next request.
+    fn next_cseq(&mut self, call: Call, method: OfferMethod) -> u32 {
+        let (last, invite) = self.cseqs.entry(call.leg).or_default();
+        match method {
+            OfferMethod::Ack => return *invite,
+            OfferMethod::Invite => {
+                *last += 1;
+                *invite = *last;
+            }
+            OfferMethod::Prack | OfferMethod::Update => *last += 1,
+        }
+        *last
     }
 
     /// 200 OK of the called party to INVITE.
@@ -188,7 +201,7 @@ impl Scene {
             .unwrap()
     }
 
-    /// A request within the dialog. The called party does not know its own tag as To tag.
+    /// A request within the dialog.
     pub(super) fn request(
         &mut self,
         call: Call,
@@ -196,18 +209,12 @@ impl Scene {
         method: OfferMethod,
         body: &str,
     ) -> Result<String, Refusal> {
-        if method != OfferMethod::Ack {
-            self.cseq += 1;
-        }
-        if method == OfferMethod::Invite {
-            self.invite_cseq = self.cseq;
-        }
         let message = Message {
             from,
             method,
             step: Step::Request,
-            cseq: self.cseq_of(method),
-            fork: Some(if from == call.caller { "b" } else { "caller" }),
+            cseq: self.next_cseq(call, method),
+            fork: Some("b"),
             body,
         };
         text(self.pass(call, message))

@@ -1,0 +1,82 @@
+//! Public SIP over TLS on 5061: each client connection is a flow (RFC 5626) with one stream to a core. Nothing here ever
+//! opens a connection to a client.
+
+use std::sync::Arc;
+
+use common::id::TrackingId;
+use common::link::stream_preface::{ClientTransport, StreamPreface, StreamProtocol, TlsVersion};
+use common::net::{ClientAddr, Domain};
+use common::runtime::drain::Signal;
+use rustls::{ProtocolVersion, ServerConnection};
+use tokio::net::TcpListener;
+
+use crate::admission::Admission;
+use crate::config;
+use crate::cores::Cores;
+use crate::listener::front::{self, Established, Front};
+use crate::metrics::Metrics;
+
+pub(crate) mod client;
+pub(crate) mod flow;
+
+use client::TlsClient;
+use flow::Flow;
+
+/// What every flow shares, whatever it arrived on.
+#[derive(Debug)]
+pub(crate) struct Sip {
+    /// Who is linked, and what they said.
+    pub(crate) cores: Arc<Cores>,
+    /// Limits by address.
+    pub(crate) admission: Arc<Admission>,
+    /// What is counted.
+    pub(crate) metrics: Metrics,
+    /// How often a client may send.
+    pub(crate) settings: config::Sip,
+}
+
+impl Sip {
+    /// Accepts until the drain starts.
+    pub(crate) async fn serve(self: Arc<Self>, front: Front, listener: TcpListener, drain: Signal) {
+        let speak = move |established| {
+            let sip = Arc::clone(&self);
+            async move { sip.tls_flow(established).await }
+        };
+        front.serve(listener, drain, speak).await;
+    }
+
+    async fn tls_flow(self: Arc<Self>, established: Established) {
+        let Established {
+            stream,
+            peer,
+            local,
+            drain,
+        } = established;
+        let (_, connection) = stream.get_ref();
+        let preface = StreamPreface {
+            protocol: StreamProtocol::Sip,
+            transport: ClientTransport::Tls,
+            client: ClientAddr(peer),
+            local,
+            server_name: server_name(connection),
+            tls_version: tls_version(connection),
+            domain: None,
+            tracking: TrackingId::new(front::random()),
+        };
+        Flow::new(self, TlsClient::new(stream), preface, drain)
+            .run()
+            .await;
+    }
+}
+
+/// The name that the client asked for, if it is one.
+pub(crate) fn server_name(connection: &ServerConnection) -> Option<Domain> {
+    Domain::parse(connection.server_name()?).ok()
+}
+
+pub(crate) fn tls_version(connection: &ServerConnection) -> TlsVersion {
+    match connection.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => TlsVersion::V1_2,
+        _ => TlsVersion::V1_3,
+    }
+}
