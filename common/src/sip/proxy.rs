@@ -11,6 +11,8 @@ mod cancel;
 mod config;
 mod context;
 mod forward;
+#[cfg(any(test, feature = "test-util"))]
+pub mod fuzz;
 mod inward;
 mod names;
 mod output;

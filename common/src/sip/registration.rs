@@ -173,8 +173,9 @@ impl Registrations {
             let gone = &self.gone;
             self.lost.retain(|_, flow| gone.contains_key(flow));
         }
-        self.gone_order.push_back(id);
-        self.gone.insert(id, gone);
+        if self.gone.insert(id, gone).is_none() {
+            self.gone_order.push_back(id);
+        }
     }
 
     pub(super) fn flow(&self, id: FlowId) -> Option<&Flow> {

@@ -18,13 +18,15 @@ pub use crate::mra::cookie::fuzz_cookie as cookie;
 pub use crate::mra::edge_config::fuzz_round_trip as edge_config;
 pub use crate::mra::edge_path::fuzz as edge_path;
 
+pub use crate::sip::proxy::fuzz::steps as sip_proxy;
+
 use crate::link::control::fuzz::{frames, messages, steps};
 
 /// A fuzz target: raw bytes in, a panic if a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target that needs nothing but this crate, by the name of its file and its corpus.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("allow_list", allow_list),
     ("control", control),
     ("cookie", cookie),
@@ -35,6 +37,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("sip_forward", sip_forward),
     ("sip_framing", sip_framing),
     ("media_relay", media_relay),
+    ("sip_proxy", sip_proxy),
 ];
 
 /// A control message if it begins like one; else control frames as raw bytes, or as steps of two sides that lose

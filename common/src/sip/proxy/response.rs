@@ -255,7 +255,8 @@ impl Proxy {
         let Some(branch) = context.branch.as_mut() else {
             return;
         };
-        if !branch.client.is_proceeding() || branch.cancel.is_some() {
+        let is_invite = context.method == Method::Invite;
+        if !is_invite || !branch.client.is_proceeding() || branch.cancel.is_some() {
             return;
         }
         let Ok(sent) = Message::parse(branch.bytes.clone()) else {

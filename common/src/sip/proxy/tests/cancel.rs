@@ -102,6 +102,20 @@ fn a_caller_that_disappears_stops_the_ringing() {
 }
 
 #[test]
+fn only_an_invite_is_ever_cancelled() {
+    let mut world = World::new();
+    world.client(ALICE, register("1001", 1, ""));
+    let request = world.node_gets();
+
+    world.close(ALICE);
+    world.node(reply(&request, 100, ""));
+
+    world.assert_silent();
+    world.pass(Duration::from_secs(40));
+    assert_eq!(world.proxy.transactions(), 0);
+}
+
+#[test]
 fn a_call_that_rings_for_ever_is_given_up_after_three_minutes() {
     let mut world = World::new();
     world.register(ALICE, "1001");
