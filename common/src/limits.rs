@@ -613,6 +613,8 @@ pub const SIP_ORIGINS_MAX: usize = 64;
 
 // --- media: ports and candidates of edge-e ---
 
+/// Public ports of media, if nothing else is set: what firewalls in the field are open for.
+pub const MEDIA_PORTS_DEFAULT: std::ops::RangeInclusive<u16> = 36_000..=59_999;
 /// Pairs of public ports in use at once: all that the default range has (36000 to 59999).
 pub const MEDIA_ALLOCATIONS_MAX: usize = 12_000;
 /// A pair of ports is not used again for so long: packets of the last call may still be on their way.
@@ -829,3 +831,18 @@ pub const ICE_FRAGMENT_BYTES_MAX: usize = 256;
 pub const ANCHORED_MESSAGES_KEPT: usize = 6;
 /// An offer without answer stands in the way of others no longer than this: above the longest wait for a final answer.
 pub const OFFER_AGE_MAX: Duration = Duration::from_secs(200);
+/// Longest connectivity check that is looked at: clients send about 100 octets.
+pub const ICE_CHECK_BYTES_MAX: usize = 548;
+/// Longest username fragment and password of ICE (RFC 8445 section 5.3), in octets.
+pub const ICE_CREDENTIAL_BYTES_MAX: usize = 256;
+
+// --- media: edge-e's thread ---
+
+/// While packets flow they are passed on this often: more of them share the cost, and nobody hears a millisecond.
+pub const MEDIA_TICK: Duration = Duration::from_millis(1);
+/// How often each socket is asked in one turn: a key frame of video comes as tens of packets at once.
+pub const MEDIA_PASSES_MAX: usize = 64;
+/// Commands that wait for the media thread, and reports for a control stream: the calls of a minute.
+pub const MEDIA_INPUTS_MAX: usize = 8192;
+/// Send and receive buffer asked for a public media socket: half a second of the largest video m-line.
+pub const MEDIA_SOCKET_BUFFER_BYTES: usize = 1024 * 1024;

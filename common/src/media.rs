@@ -7,6 +7,7 @@
 pub mod anchor;
 pub mod class;
 pub mod demux;
+pub mod ice;
 pub mod latch;
 pub mod mos;
 pub mod plan;

@@ -1,6 +1,7 @@
 //! From a valid configuration to a running edge-e, and back down in order. Every socket is bound before anything serves.
 
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use common::runtime::expiry::Expiry;
 use common::runtime::reload::{self, FileWatch, Hangups, ReloadMetrics};
 use common::runtime::supervise::Supervisor;
 use common::runtime::telemetry::LogControl;
+use common::runtime::udp::BulkSocket;
 use common::runtime::workers::Workers;
 use common::runtime::{clock, greeting, lifecycle, listen};
 use common::tls::config::{self as tls, Certificates};
@@ -34,6 +36,7 @@ use crate::cores::Cores;
 use crate::link_server::{LinkServer, Settings};
 use crate::listener::front::Front;
 use crate::listener::https::Https;
+use crate::listener::media;
 use crate::listener::sip::Sip;
 use crate::metrics::{Listener, Metrics};
 
@@ -49,7 +52,7 @@ pub async fn run(
     let supervisor = Supervisor::new(Drain::new());
     let mut registry = common::telemetry::registry("edge-e");
     supervisor.register(&mut registry);
-    let bound = Bound::bind(&loaded.config)?;
+    let mut bound = Bound::bind(&loaded.config)?;
     let app = App::new(&loaded.config, Metrics::register(&mut registry))?;
     let reloads = ReloadMetrics::default();
     reloads.register(&mut registry);
@@ -57,6 +60,11 @@ pub async fn run(
     app.keep_current(&loaded, reloads, &supervisor).await?;
     let cores = Arc::clone(&app.cores);
     let grace = loaded.config.drain_grace;
+    app.start_media(
+        std::mem::take(&mut bound.trunks),
+        &loaded.config,
+        &supervisor,
+    )?;
     app.serve(bound, registry, loaded.config, log, &supervisor);
     let told = async {
         cores.report_draining();
@@ -70,6 +78,8 @@ struct Bound {
     public: Vec<TcpListener>,
     sip: Vec<TcpListener>,
     link: Vec<TcpListener>,
+    /// Where media trunks arrive; empty on an edge without media.
+    trunks: Vec<BulkSocket>,
     admin: TcpListener,
 }
 
@@ -88,9 +98,24 @@ impl Bound {
             public: all("public.listen", &config.public.listen)?,
             sip: all("sip.listen", &config.sip.listen)?,
             link: all("link.listen", &config.link.listen)?,
+            trunks: match &config.media {
+                Some(_) => trunks(&config.link.listen)?,
+                None => Vec::new(),
+            },
             admin: bind("admin.listen", config.admin.listen)?,
         })
     }
+}
+
+/// The link's addresses once more, for UDP.
+fn trunks(addresses: &[SocketAddr]) -> Result<Vec<BulkSocket>, RunError> {
+    let bind = |at: &SocketAddr| {
+        BulkSocket::bind(*at).map_err(|error| {
+            let error = io::Error::new(error.kind(), format!("can't use UDP on {at}: {error}"));
+            RunError::bind("link.listen", *at, &error)
+        })
+    };
+    addresses.iter().map(bind).collect()
 }
 
 /// Everything that lives as long as the process.
@@ -188,9 +213,47 @@ impl App {
         let (default, others) = certificates(&config.public.certificates)?;
         let settings = settings(&config.link).map_err(Reload::Tls)?;
         self.certificates.replace(default, others);
+        if let Some(media) = self.cores.media() {
+            media.set_tls(&settings.tls).map_err(Reload::Tls)?;
+        }
         self.link.settings.store(Arc::new(settings));
         self.admission.set_limits(config.limits.clone());
         self.expiry.replace(in_use(config));
+        Ok(())
+    }
+
+    /// Starts the media thread, if this edge has media.
+    fn start_media(
+        &self,
+        trunks: Vec<BulkSocket>,
+        config: &Config,
+        supervisor: &Supervisor,
+    ) -> Result<(), RunError> {
+        let Some(ports) = &config.media else {
+            return Ok(());
+        };
+        let parts = media::Parts {
+            ports: media::MediaPorts {
+                listen: ports.listen.clone(),
+                advertised: ports.as_advertised(&config.advertised_addresses),
+                ports: ports.ports.clone(),
+            },
+            trunks,
+            tls: Arc::clone(&self.link.settings.load().tls),
+            gate: Arc::clone(&self.link).gate(),
+            metrics: self.metrics.media.clone(),
+        };
+        let (handle, ended) = media::start(parts).map_err(unusable)?;
+        self.cores.set_media(handle);
+        let drain = supervisor.drain().signal();
+        let watching = async move {
+            tokio::select! {
+                // The thread says why it ended, or was killed by a panic.
+                error = ended => Err(error.unwrap_or_else(|_| io::Error::other("it panicked"))),
+                () = drain.over() => Ok(()),
+            }
+        };
+        drop(supervisor.spawn_vital("media", watching));
         Ok(())
     }
 

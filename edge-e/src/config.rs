@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub struct Config {
     pub sip: Sip,
     /// Where edge-c arrives.
     pub link: Link,
+    /// Where media of calls arrives; `None` for an edge without calls.
+    pub media: Option<Media>,
     /// Where operators look in.
     pub admin: Admin,
     /// What is logged.
@@ -117,6 +120,15 @@ pub struct Link {
     pub allowed_cores: Vec<Domain>,
 }
 
+/// `[media]`: public ports of calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// Public addresses, one of each family at most. Never empty.
+    pub listen: Vec<IpAddr>,
+    /// Ports to choose from; at least one whole pair.
+    pub ports: RangeInclusive<u16>,
+}
+
 /// `[limits]`: admission on the public side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -160,6 +172,7 @@ fn read(root: &Table<'_>) -> Option<Config> {
     let public = public(&root.table("public"));
     let sip = sip(&root.table("sip"));
     let link = link(&root.table("link"));
+    let media = media(root, &advertised_addresses);
     let admin = Admin::read(&root.table("admin"), limits::ADMIN_PORT_EDGE_E);
     let log = Log::read(&root.table("log"));
     let limits = limits_of(&root.table("limits"));
@@ -171,6 +184,7 @@ fn read(root: &Table<'_>) -> Option<Config> {
         public: public?,
         sip,
         link: link?,
+        media,
         admin,
         log,
         limits,
@@ -235,6 +249,44 @@ fn link(table: &Table<'_>) -> Option<Link> {
         identity: identity?,
         allowed_cores,
     })
+}
+
+fn media(root: &Table<'_>, advertised: &[IpAddr]) -> Option<Media> {
+    let table = root.table("media");
+    if !table.is_present() {
+        return None;
+    }
+    let allowed = "the public addresses of this machine, such as [\"203.0.113.10\"]";
+    let listen = table.required_list("listen", allowed, Value::ip_addr);
+    let one_of_each = "one IPv4 and one IPv6 address at most";
+    for is_family in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
+        if listen.iter().filter(|address| is_family(address)).count() > 1 {
+            table.refuse("listen", "has two addresses of one family", one_of_each);
+        }
+        let is_wildcard = |address: &IpAddr| is_family(address) && address.is_unspecified();
+        if listen.iter().any(is_wildcard) && !advertised.iter().any(is_family) {
+            table.refuse(
+                "listen",
+                "does not say which address clients see",
+                "the public address itself, or every address with advertised_addresses set",
+            );
+        }
+    }
+    let default = limits::MEDIA_PORTS_DEFAULT;
+    let ports = table.or("ports", default, Value::port_range);
+    (!listen.is_empty()).then_some(Media { listen, ports })
+}
+
+impl Media {
+    /// The addresses as clients see them: what is advertised stands in for a local one of the same family.
+    #[must_use]
+    pub fn as_advertised(&self, advertised: &[IpAddr]) -> Vec<IpAddr> {
+        let seen = |own: &IpAddr| {
+            let same = |address: &&IpAddr| address.is_ipv4() == own.is_ipv4();
+            advertised.iter().find(same).copied().unwrap_or(*own)
+        };
+        self.listen.iter().map(seen).collect()
+    }
 }
 
 fn limits_of(table: &Table<'_>) -> Limits {

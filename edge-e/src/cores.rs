@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -27,6 +27,7 @@ use common::time::UnixTime;
 use http::HeaderMap;
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::listener::media::MediaHandle;
 use crate::metrics::Metrics;
 
 /// All linked edge-c.
@@ -35,6 +36,8 @@ pub struct Cores {
     by_id: Mutex<BTreeMap<CoreId, Arc<Core>>>,
     table: ArcSwap<Table>,
     filter: RwLock<Filter>,
+    /// Not set on an edge without media.
+    media: OnceLock<MediaHandle>,
 }
 
 /// What requests are routed by: made anew whenever a core says something.
@@ -124,6 +127,16 @@ impl Cores {
         Ok(core)
     }
 
+    /// Commands about media go there; of effect the first time.
+    pub fn set_media(&self, media: MediaHandle) {
+        self.media.get_or_init(|| media);
+    }
+
+    /// The media of this edge, if it has any.
+    pub fn media(&self) -> Option<&MediaHandle> {
+        self.media.get()
+    }
+
     /// Does what a core commands; `false` if it makes no sense.
     pub fn apply(&self, core: &Core, command: Command) -> bool {
         match command {
@@ -136,7 +149,12 @@ impl Cores {
                     return false;
                 }
             },
-            Command::Media(command) => return core.refuse_media(&command),
+            Command::Media(command) => {
+                return match self.media.get() {
+                    Some(media) => media.command(core.id, command),
+                    None => core.refuse_media(&command),
+                };
+            }
             Command::Policy(policy) => {
                 *lock(&core.policy) = Some(policy);
                 core.is_draining.store(false, Ordering::Relaxed);
@@ -390,6 +408,11 @@ impl Core {
     pub fn count_connection(&self) -> CountedConnection<'_> {
         self.connections.fetch_add(1, Ordering::Relaxed);
         CountedConnection(&self.connections)
+    }
+
+    /// What is told to the core on its control stream.
+    pub const fn reports(&self) -> &mpsc::Sender<Report> {
+        &self.reports
     }
 
     /// Takes the control stream over from the connection that drives it now.

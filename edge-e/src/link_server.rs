@@ -13,6 +13,7 @@ use common::link::trouble::LastTrouble;
 use common::net::Domain;
 use common::runtime::drain::Signal;
 use common::runtime::pongs::Pongs;
+use common::runtime::trunk::server::Gate;
 use common::runtime::workers::Workers;
 use common::runtime::{clock, control, greeting, listen};
 use common::telemetry::{ControlOutcome, HandshakeOutcome, LinkPurpose, LinkRefusal};
@@ -264,15 +265,7 @@ impl LinkServer {
                 }
                 Ok(())
             }
-            Purpose::Media => {
-                let refused = Answer::Refused {
-                    reason: "this edge is not configured for media".to_owned(),
-                    remedy: "add [media] to edge-e's configuration".to_owned(),
-                    version: VERSION.to_owned(),
-                    kind: RefusalKind::NotAllowed,
-                };
-                greeting::send(&mut stream, &refused).await
-            }
+            Purpose::Media => self.media(core, stream, losses).await,
             Purpose::Streams => {
                 greeting::send(&mut stream, &self.answer(None)).await?;
                 let ended = tokio::select! {
@@ -283,6 +276,50 @@ impl LinkServer {
                 Ok(())
             }
         }
+    }
+
+    /// Media frames over TCP, because the core can't reach the trunk.
+    async fn media(
+        &self,
+        core: &Arc<Core>,
+        mut stream: Stream,
+        mut losses: watch::Receiver<u64>,
+    ) -> Result<(), greeting::Error> {
+        let Some(media) = self.cores.media() else {
+            let refused = refusal(
+                "this edge is not configured for media",
+                "add [media] to edge-e's configuration, or take it out of edge-c's",
+            );
+            return greeting::send(&mut stream, &refused).await;
+        };
+        greeting::send(&mut stream, &self.answer(None)).await?;
+        let reason = "UDP from edge-c does not arrive";
+        let remedy = "let edge-c send UDP to the addresses of link.listen, and the answers go back";
+        tracing::warn!(side = "link", core = %core.name(), reason, remedy, "media of this core goes over TCP");
+        let ended = tokio::select! {
+            ended = media.pipe(core.id()).drive(stream) => ended,
+            _ = losses.changed() => Ok(()),
+        };
+        if let Err(error) = ended {
+            tracing::debug!(side = "link", core = %core.name(), reason = %error, "media connection ended");
+        }
+        Ok(())
+    }
+
+    /// Decides about media trunks, which greet like connections of the link do.
+    pub fn gate(self: Arc<Self>) -> Gate {
+        Box::new(move |hello, names| {
+            let settings = self.settings.load();
+            match self.admit(hello, names, &settings) {
+                Ok(_) => Ok(self.answer(None)),
+                Err(refused) => {
+                    if let Some(label) = refused.label {
+                        self.metrics.link.failures.of(label).inc();
+                    }
+                    Err(refusal(&refused.reason, &refused.remedy))
+                }
+            }
+        })
     }
 
     async fn control(
@@ -302,6 +339,9 @@ impl LinkServer {
             .inc_by(u64::try_from(replayed).unwrap_or(u64::MAX));
         let mut pongs = Pongs::new(&self.metrics.link, core.name().as_str());
         core.set_connected(true, clock::now());
+        if let Some(media) = self.cores.media() {
+            media.linked(core.id(), core.reports().clone());
+        }
         self.trouble.clear();
         let peer = stream
             .get_ref()
@@ -325,6 +365,9 @@ impl LinkServer {
         }
         side.machine.handle_eof();
         core.set_connected(false, clock::now());
+        if let Some(media) = self.cores.media() {
+            media.lost(core.id());
+        }
         let remedy = "look at that edge-c: it dials again by itself as long as it runs";
         tracing::warn!(side = "link", core = %core.name(), reason, remedy, "core disconnected");
         self.trouble
@@ -366,6 +409,15 @@ impl LinkServer {
             instance: self.instance,
             resume,
         }
+    }
+}
+
+fn refusal(reason: &str, remedy: &str) -> Answer {
+    Answer::Refused {
+        reason: reason.to_owned(),
+        remedy: remedy.to_owned(),
+        version: VERSION.to_owned(),
+        kind: RefusalKind::NotAllowed,
     }
 }
 

@@ -3,4 +3,5 @@
 
 pub(crate) mod front;
 pub mod https;
+pub mod media;
 pub(crate) mod sip;

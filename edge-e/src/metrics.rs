@@ -6,6 +6,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+pub mod media;
+
 common::label! {
     /// Where a connection arrived.
     pub enum Listener as "listener" {
@@ -231,6 +233,8 @@ pub struct Metrics {
     pub link: Link,
     /// Certificates in use.
     pub certificates: Certificates,
+    /// Media of calls.
+    pub media: media::MediaMetrics,
 }
 
 impl Metrics {
@@ -258,6 +262,7 @@ impl Metrics {
             sip: Sip::register(registry),
             link: Link::register(registry),
             certificates: Certificates::register(registry),
+            media: media::MediaMetrics::register(registry),
         }
     }
 }

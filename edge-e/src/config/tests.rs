@@ -191,6 +191,34 @@ fn a_misspelt_log_level_is_refused() {
     "#);
 }
 
+#[test]
+fn media_needs_an_address_that_clients_see() {
+    let media = "[media]\nlisten = ['203.0.113.10', '2001:db8::10']\n";
+    let config = parse(&format!("{SMALLEST}{media}")).unwrap().config;
+    let media = config.media.unwrap();
+    assert_eq!(media.ports, limits::MEDIA_PORTS_DEFAULT);
+    let advertised = ["192.0.2.100".parse().unwrap()];
+    let seen = media.as_advertised(&advertised);
+    assert_eq!(
+        seen,
+        [advertised[0], "2001:db8::10".parse::<IpAddr>().unwrap()]
+    );
+
+    let media = "[media]\nlisten = ['0.0.0.0', '203.0.113.10']\nports = '40000-'\n";
+    assert_snapshot!(errors(&format!("{SMALLEST}{media}")), @r#"
+    error: /etc/edge/edge-e.toml:13: `media.listen` has two addresses of one family
+        found: ['0.0.0.0', '203.0.113.10']
+        allowed: one IPv4 and one IPv6 address at most
+    error: /etc/edge/edge-e.toml:13: `media.listen` does not say which address clients see
+        found: ['0.0.0.0', '203.0.113.10']
+        allowed: the public address itself, or every address with advertised_addresses set
+    error: /etc/edge/edge-e.toml:14: `media.ports` is no range of ports
+        found: '40000-'
+        allowed: first and last port, such as "16384-32766"
+    3 errors in the configuration
+    "#);
+}
+
 const EXAMPLE: &str = include_str!("../../../deploy/edge-e.example.toml");
 
 /// The example with every setting that stands there as a comment.
@@ -246,6 +274,7 @@ fn defaults_in_the_example_are_the_real_ones() {
             ..smallest.sip.clone()
         },
         worker_threads: whole.worker_threads,
+        media: whole.media.clone(),
         ..smallest
     };
     assert_eq!(whole, expected);
