@@ -54,7 +54,7 @@ use crate::upstream::http::{self as upstream, Upstreams};
 use sip::SipApp;
 
 mod media;
-mod sip;
+pub(crate) mod sip;
 
 /// Serves until `shutdown` resolves, then drains.
 ///
@@ -491,7 +491,9 @@ fn signed_number(count: usize) -> i64 {
 /// The certificates that peers see, by the keys that name them.
 fn in_use(config: &Config) -> impl Iterator<Item = (String, &Path)> {
     let link = config.link.identity.identity.chain.as_path();
-    std::iter::once(("link.certificate".to_owned(), link))
+    let sip = config.sip.as_ref().and_then(|sip| sip.identity.as_ref());
+    let sip = sip.map(|identity| ("sip.certificate".to_owned(), identity.chain.as_path()));
+    std::iter::once(("link.certificate".to_owned(), link)).chain(sip)
 }
 
 /// What requests are answered with.

@@ -262,7 +262,11 @@ fn anchors(config: &Config, settings: &config::sip::Sip) -> Result<RootCertStore
     common::config::pem::trust_anchors(files).map_err(|error| error.to_string())
 }
 
-fn client_tls(config: &Config, settings: &config::sip::Sip) -> Result<ClientConfig, String> {
+/// How connections to registrars are verified, and the own certificate.
+pub(crate) fn client_tls(
+    config: &Config,
+    settings: &config::sip::Sip,
+) -> Result<ClientConfig, String> {
     let identity = settings
         .identity
         .as_ref()

@@ -17,6 +17,8 @@ use crate::config::{Config, Edge, ServiceDomain};
 use crate::discovery::dns::{Dns, DnsConfig, SrvAnswer};
 use crate::discovery::{Node, NodeKind};
 
+mod sip;
+
 pub(super) async fn examine(loaded: &Loaded<Config>) -> Report {
     let config = &loaded.config;
     let mut report = Report::default();
@@ -34,6 +36,9 @@ pub(super) async fn examine(loaded: &Loaded<Config>) -> Report {
     )]);
     report.add(links(config).await);
     report.add(inside(config).await);
+    if let Ok(dns) = Dns::new(&dns_config(config)) {
+        report.add(sip::examine(config, &dns, is_running).await);
+    }
     report
 }
 
@@ -91,11 +96,7 @@ fn link(edge: &Edge, bind: Option<IpAddr>, config: &Arc<ClientConfig>) -> TlsPro
 
 /// The services records of every domain, and every inner server that they or the configuration name.
 async fn inside(config: &Config) -> Vec<Finding> {
-    let settings = DnsConfig {
-        servers: config.dns.servers.clone(),
-        timeout: config.dns.timeout,
-    };
-    let dns = match Dns::new(&settings) {
+    let dns = match Dns::new(&dns_config(config)) {
         Ok(dns) => dns,
         Err(error) => {
             return vec![Finding::fail(
@@ -143,6 +144,13 @@ async fn inside(config: &Config) -> Vec<Finding> {
     }
     findings.extend(probe_all(probes).await);
     findings
+}
+
+fn dns_config(config: &Config) -> DnsConfig {
+    DnsConfig {
+        servers: config.dns.servers.clone(),
+        timeout: config.dns.timeout,
+    }
 }
 
 fn inside_client(config: &Config) -> Result<Arc<ClientConfig>, String> {

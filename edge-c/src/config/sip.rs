@@ -287,3 +287,6 @@ pub(super) fn cross(tables: &[Table<'_>], dns: &Table<'_>, config: &Config) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

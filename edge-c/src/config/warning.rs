@@ -10,6 +10,14 @@ pub(super) fn about_certificates(loaded: &Loaded<Config>, now: UnixTime) -> Vec<
     let chain = &loaded.config.link.identity.identity.chain;
     let name = &loaded.config.name;
     let mut warnings = loaded.about_certificate(chain, Purpose::Client, now);
+    if let Some(identity) = loaded
+        .config
+        .sip
+        .as_ref()
+        .and_then(|sip| sip.identity.as_ref())
+    {
+        warnings.extend(loaded.about_certificate(&identity.chain, Purpose::Client, now));
+    }
     if Facts::of_leaf(chain).is_ok_and(|facts| !facts.covers_name(name)) {
         warnings.push(ConfigWarning {
             place: loaded.place_of(chain),

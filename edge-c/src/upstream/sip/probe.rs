@@ -74,6 +74,14 @@ pub struct Answer {
     code: u16,
 }
 
+impl Answer {
+    /// The status code.
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        self.code
+    }
+}
+
 impl Probes {
     /// None yet. `marker` is drawn at random.
     #[must_use]
