@@ -153,7 +153,9 @@ impl App {
             workers: workers.clone(),
             listener: Listener::Sip,
         };
+        let has_websockets = !config.sip.websocket_origins.is_empty();
         let https = Arc::new(Https {
+            websockets: has_websockets.then(|| Arc::clone(&sip)),
             cores: Arc::clone(&cores),
             admission: Arc::clone(&admission),
             tls: Arc::new(tls),

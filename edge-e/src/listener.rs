@@ -4,4 +4,5 @@
 pub(crate) mod front;
 pub mod https;
 pub mod media;
-pub(crate) mod sip;
+pub mod sip;
+mod websocket;

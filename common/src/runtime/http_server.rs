@@ -102,7 +102,8 @@ where
     });
     match version {
         Version::Http1 => {
-            let mut connection = pin!(http1_builder().serve_connection(io, service));
+            let connection = http1_builder().serve_connection(io, service);
+            let mut connection = pin!(connection.with_upgrades());
             tokio::select! {
                 biased;
                 done = &mut connection => return ended(done),

@@ -165,6 +165,11 @@ impl Gate {
         self.framer.push(bytes);
     }
 
+    /// Takes note of a sign of life that is no message.
+    pub const fn handle_keep_alive(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
     /// Takes one message of a WebSocket, which is one message of SIP (RFC 7118 section 5.2).
     pub fn handle_websocket_message(&mut self, bytes: &[u8], now: Instant) {
         self.heard = now;

@@ -34,6 +34,8 @@ use tokio_rustls::TlsAcceptor;
 use crate::admission::{Admission, Admitted, NotAdmitted};
 use crate::cores::{Core, Cores, NoRoute};
 use crate::gate;
+use crate::listener::sip::Sip;
+use crate::listener::websocket::{self, Upgrading};
 use crate::metrics::{self, Listener, Metrics, Refusal as Label};
 
 /// What every connection of this listener shares.
@@ -49,6 +51,8 @@ pub struct Https {
     pub metrics: Metrics,
     /// Who drives the connections.
     pub workers: Workers,
+    /// What a WebSocket becomes, if there are any.
+    pub websockets: Option<Arc<Sip>>,
     /// When this process began: until a while later, a core that has not come may still come.
     pub started: Instant,
 }
@@ -67,6 +71,8 @@ struct Connection {
     /// First half of the tracking ids of its requests.
     id: [u8; 8],
     requests: AtomicU64,
+    /// If a WebSocket may come of it.
+    upgrading: Option<Upgrading>,
 }
 
 impl Https {
@@ -145,8 +151,14 @@ impl Https {
             Version::Http1
         };
         let counters: Arc<Counters> = Arc::default();
+        let (tcp, tls) = stream.get_ref();
+        let upgrading = self.websockets.clone().and_then(|sip| {
+            let local = tcp.local_addr().ok()?;
+            Some(Upgrading::new(sip, peer, local, tls))
+        });
         let connection = Arc::new(Connection {
             https: self,
+            upgrading,
             client: ClientAddr(peer),
             id: random_id(),
             requests: AtomicU64::new(0),
@@ -166,6 +178,9 @@ impl Https {
             client = %peer_text(peer), reason = %ended, requests = counters.requests(), read = counters.read(),
             written = counters.written(), duration_ms = clock::elapsed(start).as_millis(), "connection_closed"
         );
+        if let Some(upgrading) = &connection.upgrading {
+            Box::pin(upgrading.run(drain.clone())).await;
+        }
     }
 }
 
@@ -207,8 +222,20 @@ enum Gated {
 }
 
 impl Connection {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Response<Body> {
         let tracking = self.next_tracking_id();
+        let upgrading = self.upgrading.as_ref();
+        if let Some(answer) = upgrading.and_then(|upgrading| upgrading.answer(&mut request)) {
+            return answer.unwrap_or_else(|refused| {
+                let label = Label::BadRequest;
+                let websocket::Refused {
+                    refusal,
+                    reason,
+                    remedy,
+                } = refused;
+                self.refuse(tracking, &Refused::new(refusal, label, reason, remedy))
+            });
+        }
         let version = request.version();
         let (mut head, body) = request.into_parts();
         preface::strip(&mut head.headers);

@@ -24,15 +24,15 @@ use flow::Flow;
 
 /// What every flow shares, whatever it arrived on.
 #[derive(Debug)]
-pub(crate) struct Sip {
+pub struct Sip {
     /// Who is linked, and what they said.
-    pub(crate) cores: Arc<Cores>,
+    pub cores: Arc<Cores>,
     /// Limits by address.
-    pub(crate) admission: Arc<Admission>,
+    pub admission: Arc<Admission>,
     /// What is counted.
-    pub(crate) metrics: Metrics,
+    pub metrics: Metrics,
     /// How often a client may send.
-    pub(crate) settings: config::Sip,
+    pub settings: config::Sip,
 }
 
 impl Sip {

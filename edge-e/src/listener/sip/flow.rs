@@ -231,7 +231,7 @@ impl<C: Client> Flow<C> {
             .of(SipDirection::Up, class)
             .inc();
         if self.core.is_none() {
-            match self.open(&message).await {
+            match open(&self.sip, &self.preface, &message).await {
                 Ok(core) => self.core = Some(core),
                 Err(reason) => {
                     self.no_core(&message, &reason);
@@ -244,26 +244,6 @@ impl<C: Client> Flow<C> {
             core.up = frame;
         }
         Ok(())
-    }
-
-    /// The core for the first message is one that serves its domain.
-    async fn open(&self, message: &Message) -> Result<CoreSide, String> {
-        let domain = match &self.preface.domain {
-            Some(domain) => Some(domain.clone()),
-            None => served_domain(&self.sip, message),
-        };
-        let core = self.sip.cores.streams(domain.as_ref());
-        let core = core.map_err(|_| "no core is linked for streams".to_owned())?;
-        let stream = core.streams().open(&self.preface).await;
-        let (sending, receiving) = stream.map_err(|error| error.to_string())?.split();
-        tracing::debug!(tracking_id = %self.preface.tracking, client = %self.peer(), core = %core.name(),
-            transport = self.preface.transport.as_str(), "flow opened");
-        Ok(CoreSide {
-            sending,
-            receiving,
-            decoder: Decoder::new(),
-            up: Bytes::new(),
-        })
     }
 
     fn no_core(&mut self, message: &Message, reason: &str) {
@@ -376,6 +356,26 @@ impl<C: Client> Flow<C> {
     fn peer(&self) -> Redacted<String> {
         peer_text(self.preface.client.0)
     }
+}
+
+/// The core for the first message is one that serves its domain.
+async fn open(sip: &Sip, preface: &StreamPreface, message: &Message) -> Result<CoreSide, String> {
+    let domain = match &preface.domain {
+        Some(domain) => Some(domain.clone()),
+        None => served_domain(sip, message),
+    };
+    let core = sip.cores.streams(domain.as_ref());
+    let core = core.map_err(|_| "no core is linked for streams".to_owned())?;
+    let stream = core.streams().open(preface).await;
+    let (sending, receiving) = stream.map_err(|error| error.to_string())?.split();
+    tracing::debug!(tracking_id = %preface.tracking, client = %peer_text(preface.client.0), core = %core.name(),
+        transport = preface.transport.as_str(), "flow opened");
+    Ok(CoreSide {
+        sending,
+        receiving,
+        decoder: Decoder::new(),
+        up: Bytes::new(),
+    })
 }
 
 /// Writes what waits, then reads if the gate has room: `true` if either moved, `false` at the end of the connection.
@@ -525,4 +525,4 @@ impl SipRefusal {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -27,7 +27,7 @@ struct Scene {
     drain: Drain,
 }
 
-fn sip() -> Arc<Sip> {
+pub(crate) fn sip() -> Arc<Sip> {
     let limits = config::Limits {
         connections_max: 10,
         connections_per_address_max: 10,
@@ -45,7 +45,7 @@ fn sip() -> Arc<Sip> {
         metrics: Metrics::register(&mut registry),
         settings: config::Sip {
             listen: Vec::new(),
-            websocket_origins: Vec::new(),
+            websocket_origins: vec!["https://phone.example.com".parse().unwrap()],
             messages_per_second: 20,
             messages_burst: 60,
         },
@@ -53,7 +53,11 @@ fn sip() -> Arc<Sip> {
 }
 
 /// Links a core that serves `domain`; its streams arrive in the channel.
-async fn link(cores: &Cores, id: u8, domain: &str) -> (Arc<Core>, mpsc::Receiver<Arrived>) {
+pub(crate) async fn link(
+    cores: &Cores,
+    id: u8,
+    domain: &str,
+) -> (Arc<Core>, mpsc::Receiver<Arrived>) {
     let name = Domain::parse(&format!("c{id}.link")).unwrap();
     let core = cores.join(CoreId(id), &name).unwrap();
     core.set_connected(true, clock::now());
@@ -118,14 +122,14 @@ fn connect(sip: Arc<Sip>, arrived: mpsc::Receiver<Arrived>) -> Scene {
     }
 }
 
-fn request(method: &str, domain: &str) -> String {
+pub(crate) fn request(method: &str, domain: &str) -> String {
     format!(
         "{method} sip:{domain} SIP/2.0\r\nVia: SIP/2.0/TLS 10.0.0.1:5;branch=z9hG4bK1\r\nFrom: <sip:a@{domain}>;tag=f\r\n\
          To: <sip:a@{domain}>\r\nCall-ID: c\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
     )
 }
 
-const RINGING: &str = "SIP/2.0 180 Ringing\r\nContent-Length: 0\r\n\r\n";
+pub(crate) const RINGING: &str = "SIP/2.0 180 Ringing\r\nContent-Length: 0\r\n\r\n";
 
 impl Scene {
     /// Registers, and gives the core's side.
@@ -150,15 +154,15 @@ impl Scene {
     }
 }
 
-fn message(text: &str) -> Frame {
+pub(crate) fn message(text: &str) -> Frame {
     Frame::Message(Bytes::copy_from_slice(text.as_bytes()))
 }
 
-async fn tell(stream: &mut LinkStream, frame: Frame) {
+pub(crate) async fn tell(stream: &mut LinkStream, frame: Frame) {
     stream.send(frames::encoded(&frame).unwrap()).await.unwrap();
 }
 
-async fn next_frame(stream: &mut LinkStream) -> Option<Frame> {
+pub(crate) async fn next_frame(stream: &mut LinkStream) -> Option<Frame> {
     let mut decoder = Decoder::new();
     loop {
         decoder.push(&stream.receive().await?);

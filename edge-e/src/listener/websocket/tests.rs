@@ -1,0 +1,245 @@
+use std::future::poll_fn;
+
+use common::runtime::drain::Drain;
+use common::runtime::http_server::{self, Timeouts};
+use common::runtime::link_streams::Arrived;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::listener::sip::flow::tests as flow;
+
+fn fields(change: impl FnOnce(&mut HeaderMap)) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for (name, value) in [
+        ("host", "edge.test"),
+        ("upgrade", "WebSocket"),
+        ("connection", "keep-alive, Upgrade"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-protocol", "other, sip"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ] {
+        fields.insert(name, HeaderValue::from_static(value));
+    }
+    change(&mut fields);
+    fields
+}
+
+fn reason(fields: &HeaderMap) -> Option<&'static str> {
+    let checked = check(&Method::GET, Version::HTTP_11, fields);
+    checked.err().map(|refused| refused.reason)
+}
+
+#[test]
+fn a_proper_request_is_answered_as_the_rfc_says() {
+    // RFC 6455 section 1.3.
+    let key = check(&Method::GET, Version::HTTP_11, &fields(|_| {})).unwrap();
+
+    let answer = switching(&key);
+
+    assert_eq!(answer.status(), 101);
+    assert_eq!(
+        answer.headers()[SEC_WEBSOCKET_ACCEPT],
+        "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+    );
+    assert_eq!(answer.headers()[SEC_WEBSOCKET_PROTOCOL], "sip");
+}
+
+#[test]
+fn an_improper_request_says_what_is_wrong() {
+    let with = |name: &'static str, value: &'static str| {
+        reason(&fields(|fields| {
+            fields.insert(name, HeaderValue::from_static(value));
+        }))
+    };
+    let version = Some("another version of WebSocket than 13");
+    let subprotocol = Some("the subprotocol sip is not offered");
+    let key = Some("no proper Sec-WebSocket-Key");
+
+    assert_eq!(with("sec-websocket-version", "8"), version);
+    assert_eq!(with("sec-websocket-protocol", "xmpp"), subprotocol);
+    assert_eq!(with("sec-websocket-key", "short"), key);
+    assert_eq!(
+        with("upgrade", "h2c"),
+        Some("an upgrade to something else than a WebSocket")
+    );
+    assert_eq!(
+        with("content-length", "0"),
+        Some("a WebSocket is asked for without a body")
+    );
+    let twice = fields(|fields| {
+        fields.append(
+            SEC_WEBSOCKET_KEY,
+            HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="),
+        );
+    });
+    assert_eq!(reason(&twice), key);
+    let post = check(&Method::POST, Version::HTTP_11, &fields(|_| {}));
+    assert!(post.is_err());
+}
+
+/// An HTTP/1.1 connection to a listener with a core behind it.
+struct Scene {
+    client: DuplexStream,
+    arrived: mpsc::Receiver<Arrived>,
+    server: JoinHandle<()>,
+    _drain: Drain,
+}
+
+async fn scene() -> Scene {
+    let sip = flow::sip();
+    let (_, arrived) = flow::link(&sip.cores, 1, "example.com").await;
+    let (client, edge) = tokio::io::duplex(1 << 16);
+    let drain = Drain::new();
+    let signal = drain.signal();
+    let upgrading = Arc::new(Upgrading {
+        sip,
+        client: ([192, 0, 2, 7], 4711).into(),
+        local: ([192, 0, 2, 1], 8443).into(),
+        server_name: None,
+        tls_version: TlsVersion::V1_3,
+        agreed: Mutex::new(None),
+    });
+    let server = tokio::spawn(async move {
+        let answering = Arc::clone(&upgrading);
+        let handler = move |mut request: Request<Incoming>| {
+            let answer = answering.answer(&mut request);
+            async move {
+                let refused = |refused: Refused| {
+                    let mut response = Response::new(Body::empty());
+                    *response.status_mut() = refused.refusal.status();
+                    response
+                };
+                answer.unwrap().unwrap_or_else(refused)
+            }
+        };
+        let timeouts = Timeouts {
+            head: limits::HTTP_HEAD_TIMEOUT,
+            idle: limits::HTTP_IDLE_TIMEOUT,
+            stall: limits::HTTP_STALL_TIMEOUT,
+        };
+        let counters = Arc::default();
+        let version = http_server::Version::Http1;
+        http_server::serve(
+            edge,
+            version,
+            handler,
+            counters,
+            timeouts,
+            signal.draining(),
+        )
+        .await;
+        upgrading.run(signal.clone()).await;
+    });
+    Scene {
+        client,
+        arrived,
+        server,
+        _drain: drain,
+    }
+}
+
+impl Scene {
+    async fn ask(&mut self, domain: &str, origin: &str) -> String {
+        let domain = common::mra::edge_path::encode_domain(&Domain::parse(domain).unwrap());
+        let request = format!(
+            "GET /{domain}/sip HTTP/1.1\r\nHost: edge.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: sip\r\nOrigin: {origin}\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        self.client.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.client.read_u8().await.unwrap());
+        }
+        String::from_utf8(head).unwrap()
+    }
+}
+
+async fn hear(socket: &mut WebSocketStream<DuplexStream>) -> Option<Message> {
+    poll_fn(|cx| Pin::new(&mut *socket).poll_next(cx))
+        .await
+        .map(Result::unwrap)
+}
+
+async fn say(socket: &mut WebSocketStream<DuplexStream>, message: Message) {
+    poll_fn(|cx| Pin::new(&mut *socket).poll_ready(cx))
+        .await
+        .unwrap();
+    Pin::new(&mut *socket).start_send(message).unwrap();
+    poll_fn(|cx| Pin::new(&mut *socket).poll_flush(cx))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_of_a_websocket_are_messages_of_a_flow() {
+    let mut scene = scene().await;
+    let head = scene.ask("example.com", "https://phone.example.com").await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let mut socket = WebSocketStream::from_raw_socket(scene.client, Role::Client, None).await;
+    let register = flow::request("REGISTER", "example.com");
+
+    say(&mut socket, Message::text(&register)).await;
+    let arrived = scene.arrived.recv().await.unwrap();
+    assert_eq!(arrived.preface().transport, ClientTransport::Wss);
+    assert_eq!(arrived.preface().domain, Domain::parse("example.com").ok());
+    let mut core = arrived.accept().unwrap();
+    assert_eq!(
+        flow::next_frame(&mut core).await,
+        Some(flow::message(&register))
+    );
+    flow::tell(&mut core, flow::message(flow::RINGING)).await;
+    assert_eq!(hear(&mut socket).await, Some(Message::text(flow::RINGING)));
+
+    say(&mut socket, Message::Ping(Bytes::from_static(b"x"))).await;
+    assert_eq!(
+        hear(&mut socket).await,
+        Some(Message::Pong(Bytes::from_static(b"x")))
+    );
+    say(
+        &mut socket,
+        Message::Binary(Bytes::from_static(b"\r\n\r\n")),
+    )
+    .await;
+    assert_eq!(hear(&mut socket).await, Some(Message::text("\r\n")));
+    assert_eq!(
+        hear(&mut socket).await,
+        Some(Message::Ping(Bytes::new())),
+        "in its time"
+    );
+
+    say(&mut socket, Message::Close(None)).await;
+    scene.server.await.unwrap();
+    assert_eq!(flow::next_frame(&mut core).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_of_another_origin_and_an_unknown_domain_are_refused() {
+    let mut other = scene().await;
+    let head = other.ask("example.com", "https://evil.example").await;
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+
+    let mut unknown = scene().await;
+    let head = unknown
+        .ask("example.org", "https://phone.example.com")
+        .await;
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_too_long_ends_the_websocket() {
+    let mut scene = scene().await;
+    scene.ask("example.com", "https://phone.example.com").await;
+    let mut socket = WebSocketStream::from_raw_socket(scene.client, Role::Client, None).await;
+
+    let long = "x".repeat(limits::SIP_MESSAGE_BYTES_MAX + 1);
+    let sending = async { say(&mut socket, Message::text(long)).await };
+    tokio::select! {
+        () = sending => {}
+        _ = &mut scene.server => return,
+    }
+
+    scene.server.await.unwrap();
+}
