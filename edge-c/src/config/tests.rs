@@ -294,9 +294,9 @@ fn media_wants_addresses_and_networks_and_a_range_of_ports() {
     let media =
         "[media]\nlisten = [\"10.0.0.5\"]\nports = \"20000-20999\"\nnetworks = [\"10.0.0.0/8\"]\n";
     let whole = every_setting();
-    let (before, rest) = whole.split_once("[media]").unwrap();
+    let (before, rest) = whole.split_once("\n[media]\n").unwrap();
     let (_, after) = rest.split_once("\n\n").unwrap();
-    let with = |media: &str| parse(&format!("{before}{media}\n{after}"));
+    let with = |media: &str| parse(&format!("{before}\n{media}\n{after}"));
 
     let read = with(media).unwrap().config.media.unwrap();
     assert_eq!(read.ports, 20_000..=20_999);
