@@ -7,6 +7,8 @@
 pub mod body;
 pub mod crypto;
 pub mod description;
+#[cfg(any(test, feature = "test-util"))]
+pub mod fuzz;
 pub mod profile;
 pub mod rewrite;
 

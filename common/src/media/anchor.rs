@@ -8,6 +8,8 @@
 
 mod answer;
 mod exchange;
+#[cfg(any(test, feature = "test-util"))]
+pub mod fuzz;
 mod leg;
 mod offer;
 mod party;

@@ -13,10 +13,12 @@ pub use http_target::http_target;
 pub use sip::{sip_forward, sip_framing};
 
 pub use crate::link::flow::fuzz as flow;
+pub use crate::media::anchor::fuzz::steps as anchor;
 pub use crate::media::relay::fuzz::steps as media_relay;
 pub use crate::mra::cookie::fuzz_cookie as cookie;
 pub use crate::mra::edge_config::fuzz_round_trip as edge_config;
 pub use crate::mra::edge_path::fuzz as edge_path;
+pub use crate::sdp::fuzz::sdp_rewrite;
 
 pub use crate::sip::proxy::fuzz::steps as sip_proxy;
 
@@ -26,14 +28,16 @@ use crate::link::control::fuzz::{frames, messages, steps};
 pub type Target = fn(&[u8]);
 
 /// Every target that needs nothing but this crate, by the name of its file and its corpus.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("allow_list", allow_list),
+    ("anchor", anchor),
     ("control", control),
     ("cookie", cookie),
     ("edge_config", edge_config),
     ("edge_path", edge_path),
     ("flow", flow),
     ("http_target", http_target),
+    ("sdp_rewrite", sdp_rewrite),
     ("sip_forward", sip_forward),
     ("sip_framing", sip_framing),
     ("media_relay", media_relay),
