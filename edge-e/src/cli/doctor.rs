@@ -39,8 +39,12 @@ async fn ports(config: &Config) -> Vec<Finding> {
     let admin = config.admin.listen;
     let is_running = doctor::answers(admin).await;
     let public = config.public.listen.iter().map(|at| ("public.listen", *at));
+    let sip = config.sip.listen.iter().map(|at| ("sip.listen", *at));
     let link = config.link.listen.iter().map(|at| ("link.listen", *at));
-    let all = public.chain(link).chain([("admin.listen", admin)]);
+    let all = public
+        .chain(sip)
+        .chain(link)
+        .chain([("admin.listen", admin)]);
     all.map(|(key, at)| doctor::port(key, at, is_running))
         .collect()
 }

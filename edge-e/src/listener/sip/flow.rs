@@ -66,12 +66,18 @@ enum End {
 
 /// What happened.
 enum Event {
-    /// The client's side moved.
-    Client(io::Result<bool>),
+    Client(io::Result<Moved>),
     Core(Option<Bytes>),
     Draining,
     Sent(bool),
     Time,
+}
+
+/// What moved on the client's side.
+enum Moved {
+    Ended,
+    Read,
+    Written,
 }
 
 impl<C: Client> Flow<C> {
@@ -138,16 +144,16 @@ impl<C: Client> Flow<C> {
 
     fn handle(&mut self, event: Event, now: Instant) -> Result<(), End> {
         match event {
-            Event::Client(Ok(true)) => {
+            Event::Client(Ok(Moved::Read)) | Event::Sent(true) => Ok(()),
+            Event::Client(Ok(Moved::Written)) => {
                 self.stuck_since = None;
                 Ok(())
             }
-            Event::Client(Ok(false)) => Err(End::Client),
+            Event::Client(Ok(Moved::Ended)) => Err(End::Client),
             Event::Client(Err(error)) => Err(End::Failed(error)),
             Event::Core(None) => Err(End::Link("the stream to the core has ended")),
             Event::Core(Some(bytes)) => self.take_from_core(&bytes, now),
             Event::Draining => Err(End::Drained),
-            Event::Sent(true) => Ok(()),
             Event::Sent(false) => Err(End::Link("the stream to the core is gone")),
             Event::Time => {
                 let is_stuck = self.stuck_since.is_some_and(|since| {
@@ -378,29 +384,27 @@ async fn open(sip: &Sip, preface: &StreamPreface, message: &Message) -> Result<C
     })
 }
 
-/// Writes what waits, then reads if the gate has room: `true` if either moved, `false` at the end of the connection.
+/// Writes what waits, then reads if the gate has room.
 async fn client_event<C: Client>(
     client: &mut C,
     gate: &mut Gate,
     down: &mut VecDeque<Bytes>,
     is_readable: bool,
-) -> io::Result<bool> {
-    let waiting = down.len();
+) -> io::Result<Moved> {
+    let octets = |down: &VecDeque<Bytes>| down.iter().map(Bytes::len).sum::<usize>();
+    let waiting = octets(down);
     poll_fn(|cx| {
         if let Poll::Ready(sent) = client.poll_send(cx, down) {
             sent?;
-            if waiting > 0 {
-                return Poll::Ready(Ok(true));
-            }
         }
-        if down.len() < waiting {
-            return Poll::Ready(Ok(true));
+        if octets(down) < waiting {
+            return Poll::Ready(Ok(Moved::Written));
         }
-        if is_readable {
-            client.poll_receive(cx, gate, clock::now())
-        } else {
-            Poll::Pending
+        if !is_readable {
+            return Poll::Pending;
         }
+        let received = client.poll_receive(cx, gate, clock::now());
+        received.map_ok(|is_open| if is_open { Moved::Read } else { Moved::Ended })
     })
     .await
 }

@@ -342,6 +342,28 @@ async fn a_client_that_does_not_read_is_closed_and_stops_nobody_before_that() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_only_talks_is_closed_as_well() {
+    let mut scene = scene().await;
+    let mut core = scene.registered().await;
+    let long = format!("MESSAGE sip:a@b SIP/2.0\r\nX: {}\r\n\r\n", "x".repeat(8000));
+    tell(&mut core, message(&long)).await;
+
+    let mut client = scene.client;
+    let talking = tokio::spawn(async move {
+        while client.write_all(b"\r\n\r\n").await.is_ok() {
+            tokio::time::sleep(limits::SIP_WRITE_TIMEOUT / 4).await;
+        }
+    });
+
+    scene.flow.await.unwrap();
+    talking.await.unwrap();
+    assert_eq!(
+        scene.sip.metrics.sip.closed.of(SipClosed::SlowReader).get(),
+        1
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_flood_reaches_the_core_slowly_and_whole() {
     let mut scene = scene().await;
     let mut core = scene.registered().await;
