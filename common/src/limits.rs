@@ -614,7 +614,7 @@ pub const SIP_ORIGINS_MAX: usize = 64;
 // --- media: ports and candidates of edge-e ---
 
 /// Public ports of media, if nothing else is set: what firewalls in the field are open for.
-pub const MEDIA_PORTS_DEFAULT: std::ops::RangeInclusive<u16> = 36_000..=59_999;
+pub const MEDIA_PORTS_DEFAULT: RangeInclusive<u16> = 36_000..=59_999;
 /// Pairs of public ports in use at once: all that the default range has (36000 to 59999).
 pub const MEDIA_ALLOCATIONS_MAX: usize = 12_000;
 /// A pair of ports is not used again for so long: packets of the last call may still be on their way.

@@ -320,6 +320,13 @@ impl App {
             drop(supervisor.spawn_vital("media", lifecycle::until_over(running, drain.signal())));
         }
         if let Some(sip) = &self.sip {
+            let (watched, over) = (sip.clone(), drain.signal());
+            drop(supervisor.spawn_vital("sip", async move {
+                tokio::select! {
+                    ended = watched.sip.watch() => ended,
+                    () = over.over() => Ok(()),
+                }
+            }));
             drop(supervisor.spawn("registrars", sip.clone().keep_registrars()));
             drop(supervisor.spawn("sip_revocations", sip.clone().follow_revocations()));
             drop(supervisor.spawn("sip_drain", sip.clone().drain(drain.signal())));

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ use common::sip::proxy::{
 use rustls::{ClientConfig, ServerConfig};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::link_client::StreamService;
 use crate::sessions::random::{Random as _, SystemRandom};
@@ -106,6 +107,8 @@ pub struct Sip {
     runtime: Handle,
     edges: Arc<BTreeMap<Domain, EdgeIndex>>,
     addresses: Vec<(Transport, SocketAddr)>,
+    /// Until somebody watches them.
+    vital: Mutex<Option<JoinSet<()>>>,
     _alive: watch::Sender<()>,
 }
 
@@ -181,12 +184,13 @@ impl Sip {
             .collect();
         let server_tls = services.tls.server.clone();
         let shell = assemble(config, services, &bound, &runtime)?;
-        inside::serve(&shell, bound, &server_tls, &runtime);
+        let vital = inside::serve(&shell, bound, &server_tls, &runtime);
         Ok(Self {
             shell,
             runtime,
             edges: Arc::new(edges),
             addresses,
+            vital: Mutex::new(Some(vital)),
             _alive: alive,
         })
     }
@@ -213,6 +217,25 @@ impl Sip {
     /// These are the registrars from now on.
     pub fn set_registrars(&self, registrars: Vec<Registrar>) {
         self.shell.set_registrars(registrars);
+    }
+
+    /// Watches the tasks without which there is no SIP; ends with the first of them, which none should.
+    ///
+    /// # Errors
+    /// What happened to it.
+    pub async fn watch(&self) -> Result<(), String> {
+        let vital = self
+            .vital
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(mut vital) = vital else {
+            return std::future::pending().await;
+        };
+        match vital.join_next().await {
+            Some(Err(error)) => Err(error.to_string()),
+            Some(Ok(())) | None => Err("a task of SIP returned".to_owned()),
+        }
     }
 
     /// Closes every client connection that speaks for a user whom `is_gone` says to be gone.

@@ -16,7 +16,7 @@ use common::sip::proxy::{EdgeName, IdentityPolicy, NodeState, Registrar, Session
 use common::tls::config as tls;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde_json::{Value, json};
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::media::MediaApp;
@@ -44,6 +44,8 @@ pub(super) struct SipApp {
     sessions: Sessions,
     dns: Arc<Dns>,
     passwords: Arc<Passwords>,
+    /// The registrars of the configuration have changed.
+    changed: Arc<Notify>,
 }
 
 impl SipApp {
@@ -84,6 +86,7 @@ impl SipApp {
             sessions: sessions.clone(),
             dns: Arc::clone(dns),
             passwords,
+            changed: Arc::default(),
             media,
         }))
     }
@@ -126,6 +129,7 @@ impl SipApp {
         self.tls.client.store(Arc::new(client));
         self.passwords.set_realms(settings.realms());
         self.registrars.store(Arc::new(settings.registrars.clone()));
+        self.changed.notify_one();
         Ok(())
     }
 
@@ -137,7 +141,11 @@ impl SipApp {
         let mut ticks = interval(REGISTRARS_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            // Both are cancel safe: a tick comes again, a change stays noted.
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.changed.notified() => {}
+            }
             let configured = self.registrars.load_full();
             let found = resolver
                 .resolve(&configured, &known, &self.dns, &mut dice)

@@ -43,7 +43,7 @@ pub(super) fn config(root: &Table<'_>) -> Option<Config> {
     let session = session(&session_table, cookie_domain);
     let proxy = proxy(&root.table("proxy"));
     let registrar_tables = sip::registrar_tables(root);
-    let sip = sip::read(&root.table("sip"), &registrar_tables);
+    let sip = sip::read(&root.table("sip"), &registrar_tables, root.has("media"));
     let media = media::read(&root.table("media"), root.has("sip"));
     let admin = Admin::read(&root.table("admin"), limits::ADMIN_PORT_EDGE_C);
     let log = Log::read(&root.table("log"));

@@ -71,7 +71,7 @@ pub(super) fn registrar_tables<'a>(root: &Table<'a>) -> Vec<Table<'a>> {
 }
 
 /// Reads both; `None` without `[sip]`, and if something is wrong with it.
-pub(super) fn read(table: &Table<'_>, tables: &[Table<'_>]) -> Option<Sip> {
+pub(super) fn read(table: &Table<'_>, tables: &[Table<'_>], has_media: bool) -> Option<Sip> {
     let registrars = named(tables);
     if !table.is_present() {
         if let Some(first) = tables.first() {
@@ -110,6 +110,14 @@ pub(super) fn read(table: &Table<'_>, tables: &[Table<'_>]) -> Option<Sip> {
         listen,
     };
     listeners(table, &sip.listen);
+    if !has_media {
+        let why = "is without [media]: calls are set up, and no media passes";
+        table.warn(
+            "listen",
+            why,
+            "add [media], unless clients reach phones inside by another way",
+        );
+    }
     nodes(tables, &sip);
     Some(sip)
 }

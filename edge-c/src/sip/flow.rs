@@ -113,6 +113,6 @@ pub(super) struct CloseOnDrop<'a> {
 
 impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {
-        self.shell.close_flow(self.flow);
+        self.shell.leave(self.flow);
     }
 }

@@ -9,6 +9,7 @@ use common::sip::proxy::{NodePeer, Transport};
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::shell::{EndOnDrop, Shell};
@@ -17,11 +18,17 @@ use crate::upstream::sip::listen::{self, Bound};
 
 type ServerTls = Option<Arc<ArcSwap<ServerConfig>>>;
 
-/// Serves every socket, and lets the shell's clock run.
-pub(super) fn serve(shell: &Arc<Shell>, bound: Bound, tls: &ServerTls, runtime: &Handle) {
+/// Serves every socket, and lets the shell's clock run. None of these tasks may end.
+pub(super) fn serve(
+    shell: &Arc<Shell>,
+    bound: Bound,
+    tls: &ServerTls,
+    runtime: &Handle,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
     for socket in bound.udp {
         let shell = Arc::clone(shell);
-        drop(runtime.spawn(async move {
+        let reading = async move {
             let Ok(local) = socket.local_addr() else {
                 return;
             };
@@ -35,20 +42,23 @@ pub(super) fn serve(shell: &Arc<Shell>, bound: Bound, tls: &ServerTls, runtime: 
                 shell.node_message(peer, message);
             };
             listen::read_datagrams(&socket, received).await;
-        }));
+        };
+        tasks.spawn_on(reading, runtime);
     }
     for (transport, listener) in bound.streams {
         let (shell, tls, handle) = (Arc::clone(shell), tls.clone(), runtime.clone());
-        drop(runtime.spawn(async move {
+        let accepting = async move {
             let accepted = |stream, peer| {
                 let accepting = accept(Arc::clone(&shell), transport, tls.clone(), stream, peer);
                 drop(handle.spawn(accepting));
             };
             listen::accept(&listener, accepted).await;
-        }));
+        };
+        tasks.spawn_on(accepting, runtime);
     }
     let shell = Arc::clone(shell);
-    drop(runtime.spawn(async move { shell.run().await }));
+    tasks.spawn_on(async move { shell.run().await }, runtime);
+    tasks
 }
 
 async fn accept(

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use common::link::flow::FlowClose;
 use common::sip::message::{Message, Method};
-use common::sip::proxy::{Event, NodeFailure, NodeState, RefusalReason};
+use common::sip::proxy::{Event, Node, NodeFailure, NodeState, RefusalReason};
 use common::telemetry::{self, ByLabel, ByLabels, Named};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::upstream::sip::probe::Change;
+use crate::upstream::sip::probe::{Change, Probes};
 
 common::label! {
     /// The class of a SIP response.
@@ -269,16 +269,27 @@ impl SipMetrics {
         }
     }
 
+    /// Forgets nodes that left the configuration.
+    pub fn note_nodes(&self, probes: &Probes) {
+        self.node_up.clear();
+        for (_, node, state) in probes.states() {
+            if let Some(state) = state {
+                self.node_up
+                    .of(&place(node))
+                    .set(i64::from(state == NodeState::Up));
+            }
+        }
+    }
+
     /// Notes whether a node answers.
     pub fn note_node(&self, change: &Change) {
         let is_up = change.state == NodeState::Up;
-        let node = format!(
-            "{}:{}",
-            change.node.transport.uri_name(),
-            change.node.address
-        );
-        self.node_up.of(&node).set(i64::from(is_up));
+        self.node_up.of(&place(&change.node)).set(i64::from(is_up));
     }
+}
+
+fn place(node: &Node) -> String {
+    format!("{}:{}", node.transport.uri_name(), node.address)
 }
 
 /// The reasons are a closed set, so the label grows with nothing.

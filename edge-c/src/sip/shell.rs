@@ -176,6 +176,22 @@ impl Shell {
         });
     }
 
+    /// As [`Self::close_flow`], a little later: for a task that panics, since a second panic would end the process.
+    fn close_flow_later(&self, flow: FlowId) {
+        if let Some(shell) = self.own.upgrade() {
+            drop(self.runtime.spawn(async move { shell.close_flow(flow) }));
+        }
+    }
+
+    /// A client's task has ended, whichever way.
+    pub fn leave(&self, flow: FlowId) {
+        if std::thread::panicking() {
+            self.close_flow_later(flow);
+        } else {
+            self.close_flow(flow);
+        }
+    }
+
     /// An element inside sent a message.
     pub fn node_message(&self, peer: NodePeer, message: Bytes) {
         self.input(|core, now| {
@@ -211,6 +227,7 @@ impl Shell {
     pub fn set_registrars(&self, registrars: Vec<Registrar>) {
         self.input(|core, now| {
             core.probes.watch(&registrars, now);
+            core.metrics.note_nodes(&core.probes);
             core.registrars.clone_from(&registrars);
             core.proxy.set_registrars(registrars);
             core.handle_timeout(now);
@@ -341,8 +358,14 @@ pub struct EndOnDrop<'a> {
 impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
         let unsent = self.outbox.abandon();
-        self.shell
-            .connection_ended(self.id, unsent, "the connection was given up");
+        let id = self.id;
+        if !std::thread::panicking() {
+            self.shell.connection_ended(id, unsent, GIVEN_UP);
+        } else if let Some(shell) = self.shell.own.upgrade() {
+            // A second panic would end the process.
+            let ending = async move { shell.connection_ended(id, unsent, GIVEN_UP) };
+            drop(self.shell.runtime.spawn(ending));
+        }
     }
 }
 
@@ -488,6 +511,8 @@ impl Core {
         is_nearer
     }
 }
+
+const GIVEN_UP: &str = "the connection was given up";
 
 const fn close_reason(reason: CloseReason) -> FlowClose {
     match reason {

@@ -21,10 +21,14 @@ use common::sip::proxy::{
 use common::tls::config as tls;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::timeout;
 
 use super::*;
+use crate::upstream::sip::connection::Stream;
+
+mod identity;
+mod inside_tls;
 
 /// For whatever must happen; never waited for when it does.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,18 +39,39 @@ struct World {
     opener: Arc<Opener>,
 }
 
+/// What differs between worlds.
+struct Setup {
+    users: Arc<dyn HashSource + Send + Sync>,
+    session_gate: SessionGate,
+    client_tls: ClientConfig,
+    server_tls: Option<ServerConfig>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            users: Arc::new(NoHashes),
+            session_gate: SessionGate::Off,
+            client_tls: tls::sip_client(None, rustls::RootCertStore::empty()).unwrap(),
+            server_tls: None,
+        }
+    }
+}
+
 async fn world() -> World {
-    let listen = ["udp", "tcp"].map(|transport| Listen {
-        transport: if transport == "udp" {
-            Transport::Udp
-        } else {
-            Transport::Tcp
-        },
+    world_with(Setup::default()).await
+}
+
+async fn world_with(setup: Setup) -> World {
+    let mut transports = vec![Transport::Udp, Transport::Tcp];
+    transports.extend(setup.server_tls.is_some().then_some(Transport::Tls));
+    let listen = transports.into_iter().map(|transport| Listen {
+        transport,
         address: ([127, 0, 0, 1], 0).into(),
     });
     let edge = Domain::parse("edge1.lab.test").unwrap();
     let config = Config {
-        listen: listen.to_vec(),
+        listen: listen.collect(),
         names: Vec::new(),
         edges: vec![EdgeName {
             index: EdgeIndex(0),
@@ -54,20 +79,20 @@ async fn world() -> World {
         }],
         edge_names: vec![edge.clone()],
         identity: IdentityPolicy {
-            session_gate: SessionGate::Off,
+            session_gate: setup.session_gate,
             may_register_others: false,
         },
         flow_token_keys: FlowTokenKeys::new(&[7; 32], None),
         flow_timer: Duration::from_secs(120),
         connect_timeout: Duration::from_secs(2),
     };
-    let client = tls::sip_client(None, rustls::RootCertStore::empty()).unwrap();
+    let share = |tls| Arc::new(ArcSwap::from_pointee(tls));
     let services = Services {
         bodies: Box::new(PassBodies),
-        users: Arc::new(NoHashes),
+        users: setup.users,
         tls: InnerTls {
-            client: Arc::new(ArcSwap::from_pointee(client)),
-            server: None,
+            client: Arc::new(ArcSwap::from_pointee(setup.client_tls)),
+            server: setup.server_tls.map(share),
         },
         metrics: SipMetrics::register(&mut Registry::default()),
     };
@@ -146,6 +171,27 @@ impl World {
             }
         };
         timeout(PATIENCE, waiting).await.unwrap();
+    }
+}
+
+fn registrar(nodes: &[(Transport, SocketAddr)]) -> Registrar {
+    let nodes = nodes
+        .iter()
+        .zip(1..)
+        .map(|((transport, address), id)| Node {
+            id: NodeId(id),
+            transport: *transport,
+            address: *address,
+            host: Host::Address(address.ip()),
+        });
+    Registrar {
+        name: "lab".into(),
+        hosts: vec![Host::parse("lab.test").unwrap()],
+        nodes: nodes.collect(),
+        mode: RegistrarMode::PathAlways,
+        media: MediaPolicy::Rtp,
+        authentication: Authentication::Registrar,
+        deployment: Deployment::standard(),
     }
 }
 
@@ -257,15 +303,19 @@ async fn udp_registrar() -> (SocketAddr, tokio::sync::mpsc::Receiver<Message>) {
 }
 
 struct TcpPeer {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     framer: Framer,
 }
 
 impl TcpPeer {
     async fn accept(listener: &TcpListener) -> Self {
         let (stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+        Self::over(stream)
+    }
+
+    fn over(stream: impl Stream + 'static) -> Self {
         Self {
-            stream,
+            stream: Box::new(stream),
             framer: Framer::new(),
         }
     }

@@ -58,7 +58,11 @@ fn the_smallest_section_gets_defaults() {
     assert_eq!(registrar.media, MediaPolicy::Rtp);
     assert_eq!(registrar.authentication, Authentication::Registrar);
     assert!(matches!(&registrar.nodes, Nodes::Named(nodes) if nodes.len() == 2));
-    assert!(loaded.warnings.is_empty());
+    let warned = loaded.warnings.iter().map(|warning| warning.why.as_str());
+    assert_eq!(
+        warned.collect::<Vec<_>>(),
+        ["is without [media]: calls are set up, and no media passes"]
+    );
 }
 
 #[test]
@@ -180,5 +184,8 @@ fn what_has_no_effect_is_warned_about() {
         .iter()
         .map(|warning| warning.place.key.as_str())
         .collect();
-    assert_eq!(warned, ["registrar.realm", "registrar.deployment"]);
+    assert_eq!(
+        warned,
+        ["registrar.realm", "sip.listen", "registrar.deployment"]
+    );
 }
