@@ -302,6 +302,7 @@ mod tests {
             .certificates
             .expires("link.certificate", UnixTime(0));
         drop(metrics.node_up.of_both("cucm1", NodeKind::Ucm));
+        drop(metrics.sip.node_up.of("tls:192.0.2.1:5061"));
         let mut page = String::new();
         text::encode(&mut page, &registry).unwrap();
 

@@ -300,6 +300,7 @@ mod tests {
     const ELSEWHERE: &[&str] = &[
         "edge_dns_lookups_total",
         "edge_node_up",
+        "edge_sip_node_up",
         "edge_sign_ins_total",
         "edge_reloads_total",
         "edge_task_panics_total",
