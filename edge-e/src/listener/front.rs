@@ -35,8 +35,8 @@ pub(crate) struct Front {
 /// A client whose TLS handshake is done.
 #[derive(Debug)]
 pub(crate) struct Established {
-    /// The connection.
-    pub(crate) stream: TlsStream<TcpStream>,
+    /// The connection. Boxed: each future that it is handed through would keep room for it.
+    pub(crate) stream: Box<TlsStream<TcpStream>>,
     /// Where it came from.
     pub(crate) peer: SocketAddr,
     /// Where it came to.
@@ -125,7 +125,7 @@ impl Front {
             .inspect_err(|error| tracing::debug!(side = "downstream", client = %peer_text(peer), reason = %error, "TLS failed"))
             .ok()?;
         Some(Established {
-            stream,
+            stream: Box::new(stream),
             peer,
             local,
             drain,

@@ -150,6 +150,10 @@ impl<C: Client> Flow<C> {
                 Ok(())
             }
             Event::Client(Ok(Moved::Ended)) => Err(End::Client),
+            // Most clients leave without TLS's goodbye; messages have their own ends.
+            Event::Client(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(End::Client)
+            }
             Event::Client(Err(error)) => Err(End::Failed(error)),
             Event::Core(None) => Err(End::Link("the stream to the core has ended")),
             Event::Core(Some(bytes)) => self.take_from_core(&bytes, now),
