@@ -376,10 +376,10 @@ impl Desk {
             None => self.bodies.request(&context, &body),
             Some(_) => self.bodies.response(&context, &body),
         };
-        match verdict {
-            BodyVerdict::Replace(body) => String::from_utf8(body.to_vec()).unwrap(),
-            other => panic!("{other:?}"),
-        }
+        let BodyVerdict::Replace(body) = verdict else {
+            panic!("{verdict:?}");
+        };
+        String::from_utf8(body.to_vec()).unwrap()
     }
 }
 
@@ -493,13 +493,7 @@ async fn after_a_reset_spare_ports_are_asked_for_anew_and_only_those_in_use_are_
 
     assert_eq!(keep, MediaCommand::Keep { allocs: Vec::new() });
     // What was spare is released, and as much is asked for again.
-    loop {
-        match desk.link.next_command().await {
-            MediaCommand::Release { .. } => break,
-            MediaCommand::Allocate { .. } => {}
-            other => panic!("{other:?}"),
-        }
-    }
+    while !matches!(desk.link.next_command().await, MediaCommand::Release { .. }) {}
     loop {
         if let MediaCommand::Allocate {
             class: MediaClass::Audio,
