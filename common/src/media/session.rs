@@ -22,6 +22,8 @@ use super::stats::{Leg, Quality};
 use crate::limits;
 
 mod drop;
+#[cfg(any(test, feature = "test-util"))]
+pub mod fuzz;
 
 pub use drop::{DropReason, Drops};
 
@@ -273,11 +275,11 @@ impl Session {
                 Ok(Opened::Rtp(header, opened))
             }
             PacketKind::Rtcp => Ok(Opened::Rtcp(self.receive.open_rtcp(packet)?)),
-            PacketKind::Dtls
+            other @ (PacketKind::Dtls
             | PacketKind::Rtp
             | PacketKind::Stun
             | PacketKind::TurnChannel
-            | PacketKind::Unknown => Err(DropReason::Unexpected),
+            | PacketKind::Unknown) => Err(out_of_place(other)),
         }
     }
 
@@ -344,11 +346,11 @@ impl Session {
                     Some(inner) => inner.receive.open_rtcp(packet)?,
                 }))
             }
-            PacketKind::Dtls
+            other @ (PacketKind::Dtls
             | PacketKind::Rtp
             | PacketKind::Stun
             | PacketKind::TurnChannel
-            | PacketKind::Unknown => Err(DropReason::Unexpected),
+            | PacketKind::Unknown) => Err(out_of_place(other)),
         }
     }
 
@@ -443,6 +445,18 @@ fn renewed(
             Some(sender) => Ok(Some(sender)),
             None => Sender::new(keys).map(Some),
         },
+    }
+}
+
+/// What is to be said of a packet that is neither RTP nor RTCP, or stands on the wrong port.
+const fn out_of_place(kind: PacketKind) -> DropReason {
+    match kind {
+        PacketKind::Unknown => DropReason::Malformed,
+        PacketKind::Dtls
+        | PacketKind::Rtcp
+        | PacketKind::Rtp
+        | PacketKind::Stun
+        | PacketKind::TurnChannel => DropReason::Unexpected,
     }
 }
 

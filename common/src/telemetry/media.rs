@@ -48,6 +48,8 @@ impl Label for Refusal {
         Self::InnerAddress,
         Self::Malformed,
         Self::NoMedia,
+        Self::NoKeys,
+        Self::NoKeysInside,
         Self::NoPorts,
         Self::PlainRtp,
         Self::PlainRtpInside,

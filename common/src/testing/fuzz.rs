@@ -15,6 +15,7 @@ pub use sip::{sip_forward, sip_framing};
 pub use crate::link::flow::fuzz as flow;
 pub use crate::media::anchor::fuzz::steps as anchor;
 pub use crate::media::relay::fuzz::steps as media_relay;
+pub use crate::media::session::fuzz::steps as media_session;
 pub use crate::mra::cookie::fuzz_cookie as cookie;
 pub use crate::mra::edge_config::fuzz_round_trip as edge_config;
 pub use crate::mra::edge_path::fuzz as edge_path;
@@ -28,7 +29,7 @@ use crate::link::control::fuzz::{frames, messages, steps};
 pub type Target = fn(&[u8]);
 
 /// Every target that needs nothing but this crate, by the name of its file and its corpus.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("allow_list", allow_list),
     ("anchor", anchor),
     ("control", control),
@@ -41,6 +42,7 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("sip_forward", sip_forward),
     ("sip_framing", sip_framing),
     ("media_relay", media_relay),
+    ("media_session", media_session),
     ("sip_proxy", sip_proxy),
 ];
 

@@ -69,22 +69,23 @@ impl DropReason {
         }
     }
 
-    /// Whether the client would not send such packets, so that a source that does is hardly the client.
+    /// Whether the client would not send such packets, so that a source that does is hardly the client. Other protocols
+    /// it may well try: connectivity checks that were not agreed on, a handshake.
     pub(super) const fn is_suspicious(self) -> bool {
         match self {
             Self::Authentication
             | Self::Malformed
             | Self::Replayed
             | Self::Source
-            | Self::Unencrypted
-            | Self::Unexpected => true,
+            | Self::Unencrypted => true,
             Self::Direction
             | Self::Exhausted
             | Self::NoKey
             | Self::NoRemote
             | Self::NotLatched
             | Self::Sources
-            | Self::TooLong => false,
+            | Self::TooLong
+            | Self::Unexpected => false,
         }
     }
 }
