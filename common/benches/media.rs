@@ -17,6 +17,7 @@ use common::media::plan::{
 use common::media::rtp::RtpHeader;
 use common::media::session::{Origin, Session, ToInner, ToOuter};
 use common::media::srtp::Sender;
+use common::testing::epoch;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 
@@ -96,7 +97,7 @@ fn packets(payload: usize, sender: Option<SrtpKeys>) -> Vec<(Vec<u8>, usize)> {
 #[divan::bench(args = PAYLOADS, consts = [0, 1, 2])]
 fn srtp_to_rtp<const SUITE: usize>(bencher: Bencher<'_, '_>, payload: usize) {
     let suite = *SUITES.get(SUITE).expect("a suite");
-    let now = Instant::now();
+    let now = epoch();
     bencher
         .counter(ItemsCount::new(PACKETS))
         .with_inputs(|| (session(suite, now), packets(payload, Some(keys(suite, 1)))))
@@ -112,7 +113,7 @@ fn srtp_to_rtp<const SUITE: usize>(bencher: Bencher<'_, '_>, payload: usize) {
 #[divan::bench(args = PAYLOADS, consts = [0, 1, 2])]
 fn rtp_to_srtp<const SUITE: usize>(bencher: Bencher<'_, '_>, payload: usize) {
     let suite = *SUITES.get(SUITE).expect("a suite");
-    let now = Instant::now();
+    let now = epoch();
     let phone = ([10, 0, 0, 1], 4000).into();
     bencher
         .counter(ItemsCount::new(PACKETS))

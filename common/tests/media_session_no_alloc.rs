@@ -1,6 +1,8 @@
 //! Proves that a relayed packet allocates nothing: opened and protected, in both directions, in every suite.
-
-use std::time::Instant;
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests; a failure ends the test that called them"
+)]
 
 use allocation_counter::measure;
 use common::id::{AllocId, EdgeIndex};
@@ -13,6 +15,7 @@ use common::media::plan::{
 use common::media::rtp::RtpHeader;
 use common::media::session::{Origin, Session, ToInner, ToOuter};
 use common::media::srtp::Sender;
+use common::testing::epoch;
 
 const PACKETS: u16 = 1000;
 
@@ -85,7 +88,7 @@ fn a_relayed_packet_allocates_nothing() {
             let plan = plan(suite, is_protected);
             let mut inward = packets(Some(keys(suite, 1)));
             let mut outward = packets(is_protected.then(|| keys(suite, 3)));
-            let now = Instant::now();
+            let now = epoch();
             let mut session = Session::new(plan, now).unwrap();
             let origin = |slot| Origin {
                 component: Component::Rtp,

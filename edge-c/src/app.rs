@@ -388,6 +388,11 @@ impl App {
             "look at edge-e and the firewall between: edge-c dials it",
         );
         drop(supervisor.spawn("tidy", tidy(self.clone(), linked)));
+        if let Some(media) = self.sip.as_ref().and_then(|sip| sip.media.clone()) {
+            let remedy = "look at [media] of edge-e, and at the link to it";
+            let stocked = readiness.condition("media ports", remedy);
+            drop(supervisor.spawn("media_ports", media.until_stocked(stocked)));
+        }
         let app = self.clone();
         let name = config.name.to_string();
         let admin = Admin {

@@ -17,7 +17,7 @@ use common::runtime::clock;
 use common::runtime::trunk::MediaTrunk;
 use common::sip::proxy::BodyAnchor;
 use ipnet::IpNet;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 mod bodies;
 mod control;
@@ -68,6 +68,8 @@ pub struct Media {
     desk: SharedDesk,
     links: Vec<Arc<MediaLink>>,
     happened: mpsc::Receiver<Happened>,
+    /// Whether ports have once been ready.
+    stocked: watch::Sender<bool>,
 }
 
 impl Media {
@@ -105,6 +107,7 @@ impl Media {
             desk,
             links: links.into_iter().map(Arc::new).collect(),
             happened,
+            stocked: watch::Sender::new(false),
         })
     }
 
@@ -118,6 +121,12 @@ impl Media {
     #[must_use]
     pub fn link(&self, edge: EdgeIndex) -> Option<Arc<MediaLink>> {
         self.links.get(usize::from(edge.0)).cloned()
+    }
+
+    /// Becomes true when there are ports for a first call.
+    #[must_use]
+    pub fn stocked(&self) -> watch::Receiver<bool> {
+        self.stocked.subscribe()
     }
 
     /// Replaces where inner legs may go, while calls go on.
@@ -140,7 +149,13 @@ impl Media {
                 () = self.desk.changed() => {}
                 _ = tick.tick() => {}
             }
-            self.desk.lock().tick(clock::now());
+            let mut desk = self.desk.lock();
+            desk.tick(clock::now());
+            let is_stocked = !*self.stocked.borrow() && desk.is_stocked();
+            drop(desk);
+            if is_stocked {
+                self.stocked.send_replace(true);
+            }
         }
     }
 }

@@ -3,10 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use common::id::EdgeIndex;
+use common::runtime::admin::Condition;
 use common::runtime::clock;
 use common::runtime::exit::RunError;
 use common::runtime::trunk::client::{TrunkClient, TrunkHandle};
 use common::sip::proxy::{BodyAnchor, PassBodies};
+
+use tokio::sync::watch;
 
 use super::unusable;
 use crate::config::Config;
@@ -21,6 +24,7 @@ pub(super) struct MediaApp {
     /// What only a restart changes.
     fixed: Arc<media::Config>,
     trunks: Arc<Vec<TrunkHandle>>,
+    stocked: watch::Receiver<bool>,
     /// Until its task takes it.
     media: Arc<Mutex<Option<Media>>>,
 }
@@ -47,6 +51,7 @@ impl MediaApp {
             networks: media.networks(),
             fixed: Arc::new(settings.clone()),
             trunks: Arc::new(trunks),
+            stocked: media.stocked(),
             media: Arc::new(Mutex::new(Some(media))),
         }))
     }
@@ -83,6 +88,18 @@ impl MediaApp {
             );
         }
         Ok(())
+    }
+
+    /// Meets `ready` once there are ports for a first call.
+    pub(super) async fn until_stocked(mut self, ready: Condition) {
+        if self
+            .stocked
+            .wait_for(|is_stocked| *is_stocked)
+            .await
+            .is_ok()
+        {
+            ready.met();
+        }
     }
 
     /// Keeps ports ready and notes how calls were.

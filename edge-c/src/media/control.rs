@@ -68,7 +68,10 @@ impl MediaLink {
     /// edge-e knows nothing of what was said before: what to tell it first.
     #[must_use]
     pub fn whole_state(&self) -> MediaCommand {
-        self.desk.lock().reset(self.edge)
+        let keep = self.desk.lock().reset(self.edge);
+        // A call may come within the next second: its ports are asked for now.
+        self.desk.note_change();
+        keep
     }
 
     /// edge-e says something.

@@ -16,7 +16,7 @@ use common::media::anchor::{Anchor, AnchorSettings, Exchange, LegId, LegTerms, R
 use common::media::class::MediaClass;
 use common::media::plan::{OuterLeg, PlanChange, StopReason, StreamId};
 use common::media::session::Summary;
-use common::media::supply::{OuterPort, Released, Wanted};
+use common::media::supply::{Family, OuterPort, Released, Wanted};
 use common::redact::Redacted;
 use common::runtime::clock;
 use common::sip::proxy::CallKey;
@@ -182,6 +182,20 @@ impl Desk {
             },
         );
         Ok(leg)
+    }
+
+    /// Whether a call could get its ports now.
+    pub(super) fn is_stocked(&mut self) -> bool {
+        let edges: Vec<EdgeIndex> = self.living.keys().copied().collect();
+        let families: Vec<Family> = self.ports.families().collect();
+        let supply = self.anchor.supply();
+        let has_outer = edges
+            .iter()
+            .any(|edge| supply.spare_outer(*edge, MediaClass::Audio) > 0);
+        has_outer
+            && families
+                .iter()
+                .any(|family| supply.spare_inner(*family) > 0)
     }
 
     /// Whether this call has a leg.

@@ -320,6 +320,7 @@ impl Desk {
         let media = Media::start(&config(), vec![edge], metrics).unwrap();
         let link = media.link(EDGE).unwrap();
         let bodies = media.bodies();
+        let mut stocked = media.stocked();
         drop(tokio::spawn(media.run()));
         assert_eq!(
             link.whole_state(),
@@ -346,6 +347,7 @@ impl Desk {
                 addresses: vec!["203.0.113.10".parse().unwrap()],
             });
         }
+        stocked.wait_for(|is_stocked| *is_stocked).await.unwrap();
         Self {
             bodies,
             link,
