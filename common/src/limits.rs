@@ -306,6 +306,23 @@ pub const CERTIFICATE_EXPIRY_ALARM: Duration = Duration::from_hours(14 * 24);
 /// How often gauges are brought up to date.
 pub const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What is read from a link's socket at a time: four TLS records.
+pub const READ_AHEAD_BYTES: usize = 64 * 1024;
+/// Buffers of that size that a thread keeps for the next read: connections hold one only while it has something in it.
+pub const READ_AHEAD_SPARE_MAX: usize = 16;
+/// Link connections for short exchanges: two for each processor of a common machine, so that each worker has one near.
+pub const EXCHANGE_CONNECTIONS: usize = 4;
+/// Short exchanges under way on one connection; what is more takes the pool.
+pub const EXCHANGES_MAX: usize = 512;
+/// Longest frame: a head of any length that passes, or a short answer.
+pub const EXCHANGE_FRAME_BYTES_MAX: usize = 96 * 1024;
+/// Longest body of a short answer: one TLS record. Longer ones gain nothing by being sent together.
+pub const EXCHANGE_BODY_BYTES_MAX: usize = 16 * 1024;
+/// Long answers that wait to be fetched; each holds a connection to an inner server.
+pub const EXCHANGES_KEPT_MAX: usize = 256;
+/// How long they wait: edge-e fetches at once, unless no connection is free.
+pub const EXCHANGE_KEPT_FOR: Duration = Duration::from_secs(10);
+
 /// How long a pooled connection may take until it can carry the next request: one turn of its task, under load.
 pub const POOL_READY_TIMEOUT: Duration = Duration::from_millis(500);
 

@@ -1,6 +1,7 @@
 //! What the two edges say to each other on the link. HTTP framing is left to `hyper` and `h2`.
 
 pub mod control;
+pub mod exchange;
 pub mod flow;
 pub mod greeting;
 pub mod pick;

@@ -15,13 +15,18 @@ use common::link::control::{Control, Event};
 use common::link::greeting::Purpose;
 use common::link::trouble::{LastTrouble, Trouble};
 use common::net::{Domain, HostPort};
+use common::runtime::body::Body;
 use common::runtime::drain::Signal;
+use common::runtime::exchange::Kept;
 use common::runtime::http_server::{self, Timeouts, Version};
 use common::runtime::pongs::Pongs;
 use common::runtime::progress::Counters;
+use common::runtime::read_ahead::ReadAhead;
 use common::runtime::workers::Workers;
 use common::runtime::{clock, control};
 use common::telemetry::ControlOutcome;
+use http::Request;
+use hyper::body::Incoming;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_rustls::client::TlsStream;
@@ -31,9 +36,11 @@ use crate::metrics::Metrics;
 use crate::sessions::Sessions;
 use crate::stream::Streams;
 use dial::NotDialled;
-use streams::Lines;
+use lines::Lines;
 
 mod dial;
+mod exchanges;
+mod lines;
 mod media;
 mod streams;
 
@@ -81,6 +88,10 @@ pub struct LinkClient {
     stream_service: Option<StreamService>,
     media: Option<MediaEnd>,
     lines: Arc<Lines>,
+    exchanges: Arc<Lines>,
+    /// Requests on the connections for short exchanges.
+    short_requests: Arc<Counters>,
+    kept: Arc<Kept>,
 }
 
 /// The HTTPS connections of the link.
@@ -98,7 +109,7 @@ struct Https {
     losses: watch::Sender<u64>,
 }
 
-type Stream = TlsStream<TcpStream>;
+type Stream = TlsStream<ReadAhead<TcpStream>>;
 
 /// edge-e closes what it does not need; it is the client on these connections.
 const TIMEOUTS: Timeouts = Timeouts {
@@ -140,7 +151,10 @@ impl LinkClient {
             https: Arc::default(),
             stream_service: None,
             media: None,
-            lines: Arc::default(),
+            lines: Lines::new("streams", limits::LINK_STREAM_CONNECTIONS),
+            exchanges: Lines::new("exchanges", limits::EXCHANGE_CONNECTIONS),
+            short_requests: Arc::default(),
+            kept: Arc::default(),
         }
     }
 
@@ -180,8 +194,8 @@ impl LinkClient {
     #[must_use]
     pub fn load(&self) -> (usize, usize) {
         (
-            self.https.open.load(Ordering::Relaxed),
-            self.https.requests.in_flight(),
+            self.https.open.load(Ordering::Relaxed) + self.exchanges.open(),
+            self.https.requests.in_flight() + self.short_requests.in_flight(),
         )
     }
 
@@ -239,7 +253,12 @@ impl LinkClient {
         drain: &Signal,
     ) -> Result<control::Ended, NotDialled> {
         let (stream, answer) = self.dial(Purpose::Control, machine.resume()).await?;
-        let peer = stream.get_ref().0.peer_addr().map_err(NotDialled::lost)?;
+        let peer = stream
+            .get_ref()
+            .0
+            .get_ref()
+            .peer_addr()
+            .map_err(NotDialled::lost)?;
         // The feed first, then the state: so nothing falls between the two.
         let (commands, mut outgoing) = mpsc::channel(limits::CONTROL_CHANNEL_MAX);
         let feed = Feed::new(self, commands);
@@ -266,6 +285,7 @@ impl LinkClient {
             ended = driving => ended,
             () = feed.run(drain) => control::Ended::Shutdown,
             () = self.keep_https(drain) => control::Ended::Shutdown,
+            () = self.keep_exchanges(drain) => control::Ended::Shutdown,
             () = self.keep_streams(drain) => control::Ended::Shutdown,
             () = self.keep_media() => control::Ended::Shutdown,
         };
@@ -274,6 +294,7 @@ impl LinkClient {
             // Nobody would tell them, and the ones that are kept ready would not be missed.
             let losses = &self.https.losses;
             losses.send_modify(|losses| *losses = losses.wrapping_add(1));
+            self.exchanges.give_up();
             self.lines.give_up();
         }
         Ok(ended)
@@ -355,7 +376,11 @@ impl LinkClient {
         let https = &self.https;
         let wanted = match self.config.https {
             Purpose::HttpsShared => self.config.shared_connections,
-            Purpose::HttpsPool | Purpose::Control | Purpose::Media | Purpose::Streams => {
+            Purpose::HttpsPool
+            | Purpose::HttpsExchange
+            | Purpose::Control
+            | Purpose::Media
+            | Purpose::Streams => {
                 let busy = https.requests.in_flight();
                 let spare = limits::LINK_POOL_SPARE.max(busy / 4);
                 busy.saturating_add(spare).min(limits::LINK_POOL_MAX)
@@ -411,20 +436,30 @@ impl LinkClient {
     async fn serve_https(&self, stream: Stream, mut losses: watch::Receiver<u64>, drain: &Signal) {
         let version = match self.config.https {
             Purpose::HttpsShared => Version::LinkHttp2,
-            Purpose::HttpsPool | Purpose::Control | Purpose::Media | Purpose::Streams => {
-                Version::Http1
-            }
+            Purpose::HttpsPool
+            | Purpose::HttpsExchange
+            | Purpose::Control
+            | Purpose::Media
+            | Purpose::Streams => Version::Http1,
         };
         let edge = Arc::new(self.config.edge.clone());
         // The drain waits until the connection ends: that is when the last body on it is sent.
         let _waited_for = drain.in_flight();
-        let handler = |request| {
+        let handler = |mut request: Request<Incoming>| {
+            let kept = self.kept(&mut request);
             let in_flight = self.https.requests.begin();
             if self.missing() > 0 {
                 self.https.changed.notify_one();
             }
-            let answer = Arc::clone(&self.streams).answer(Arc::clone(&edge), request);
-            async move { answer.await.map(|body| body.with_in_flight(in_flight)) }
+            let answer =
+                Arc::clone(&self.streams).answer(Arc::clone(&edge), request.map(Body::stream));
+            async move {
+                let answer = match kept {
+                    Some(kept) => kept,
+                    None => answer.await,
+                };
+                answer.map(|body| body.with_in_flight(in_flight))
+            }
         };
         // Requests under way are finished after the drain has begun; what is left when it is over ends with the workers.
         let serving = http_server::serve(

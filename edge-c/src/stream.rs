@@ -27,7 +27,6 @@ use http::header::{
 };
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, request};
-use hyper::body::Incoming;
 
 use crate::allow_list::LiveAllowList;
 use crate::metrics::{ListVerdict, Metrics, SignInOutcome};
@@ -120,7 +119,7 @@ impl Streams {
     pub async fn answer(
         self: Arc<Self>,
         edge: Arc<Domain>,
-        request: Request<Incoming>,
+        request: Request<Body>,
     ) -> Response<Body> {
         let (mut head, body) = request.into_parts();
         let preface = match Preface::take(&mut head.headers) {
@@ -154,7 +153,7 @@ impl Streams {
         preface: Preface,
         path: EdgePath<'_>,
         head: request::Parts,
-        body: Incoming,
+        body: Body,
     ) -> Result<Response<Body>, Refused> {
         self.deployment(path.domain())?;
         match path {
@@ -275,7 +274,7 @@ impl Streams {
         authorised: Authorised<'_>,
         preface: Preface,
         mut head: request::Parts,
-        body: Incoming,
+        body: Body,
     ) -> Result<Response<Body>, Refused> {
         let edge_host = head.headers.get(HOST).cloned();
         self.prepare(&authorised, preface, &mut head)?;
@@ -290,7 +289,7 @@ impl Streams {
         let body = if http_body::Body::is_end_stream(&body) {
             Body::empty()
         } else {
-            Body::stream(body).with_meter(bytes.of(Direction::Up))
+            body.with_meter(bytes.of(Direction::Up))
         };
         let sent = self
             .upstreams

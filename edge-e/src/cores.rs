@@ -20,6 +20,7 @@ use common::mra::access::Realm;
 use common::mra::cookie::{Checked, Filter, Refused};
 use common::net::Domain;
 use common::runtime::clock;
+use common::runtime::exchange::Lines;
 use common::runtime::http_pool::{Exhausted, Lease, Pool};
 use common::runtime::link_streams::Opener;
 use common::telemetry::PoolState;
@@ -60,6 +61,7 @@ pub struct Core {
     id: CoreId,
     name: Domain,
     pool: Arc<Pool>,
+    exchanges: Lines,
     streams: Opener,
     connections: AtomicUsize,
     control: tokio::sync::Mutex<ControlSide>,
@@ -284,7 +286,7 @@ impl Cores {
     pub fn count(&self, metrics: &Metrics) {
         let (mut busy, mut idle) = (0, 0);
         for core in self.all() {
-            busy += core.pool.busy();
+            busy += core.pool.busy() + core.exchanges.busy();
             idle += core.pool.idle();
         }
         metrics
@@ -366,6 +368,7 @@ impl Core {
             id,
             name,
             pool: Pool::new(),
+            exchanges: Lines::default(),
             streams: Opener::new(),
             connections: AtomicUsize::new(0),
             control: tokio::sync::Mutex::new(control),
@@ -392,6 +395,11 @@ impl Core {
     /// The connections it dialled for HTTPS requests.
     pub const fn pool(&self) -> &Arc<Pool> {
         &self.pool
+    }
+
+    /// The connections it dialled for short exchanges.
+    pub const fn exchanges(&self) -> &Lines {
+        &self.exchanges
     }
 
     /// The connections it dialled for client connections.
@@ -429,6 +437,7 @@ impl Core {
     /// Gives up every connection, with the requests and streams on it: the other end is gone without a word.
     pub fn give_up_connections(&self) {
         self.pool.clear();
+        self.exchanges.clear();
         self.streams.clear();
         self.losses
             .send_modify(|losses| *losses = losses.wrapping_add(1));
@@ -498,7 +507,7 @@ impl Core {
     fn candidate(&self) -> Candidate {
         Candidate {
             core: self.id,
-            load: self.pool.busy(),
+            load: self.pool.busy().saturating_add(self.exchanges.busy()),
             is_available: self.is_available(),
         }
     }

@@ -13,6 +13,7 @@ use common::link::trouble::LastTrouble;
 use common::net::Domain;
 use common::runtime::drain::Signal;
 use common::runtime::pongs::Pongs;
+use common::runtime::read_ahead::ReadAhead;
 use common::runtime::trunk::server::Gate;
 use common::runtime::workers::Workers;
 use common::runtime::{clock, control, greeting, listen};
@@ -68,7 +69,7 @@ pub struct LinkServer {
     pub trouble: LastTrouble,
 }
 
-type Stream = TlsStream<TcpStream>;
+type Stream = TlsStream<ReadAhead<TcpStream>>;
 
 impl LinkServer {
     /// Accepts until the drain is over: cores stay connected while requests are finished.
@@ -128,8 +129,10 @@ impl LinkServer {
         listen::configure_link(&stream).map_err(|error| NotAdmitted::gone(&error))?;
         let settings = self.settings.load_full();
         let acceptor = TlsAcceptor::from(Arc::clone(&settings.tls));
-        let accepting =
-            tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+        let accepting = tokio::time::timeout(
+            limits::TLS_HANDSHAKE_TIMEOUT,
+            acceptor.accept(ReadAhead::new(stream)),
+        );
         let handshake = accepting
             .await
             .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
@@ -160,7 +163,9 @@ impl LinkServer {
         };
         let purpose = match hello.purpose {
             Purpose::Control => LinkPurpose::Control,
-            Purpose::HttpsPool | Purpose::HttpsShared => LinkPurpose::Https,
+            Purpose::HttpsPool | Purpose::HttpsExchange | Purpose::HttpsShared => {
+                LinkPurpose::Https
+            }
             Purpose::Media => LinkPurpose::Media,
             Purpose::Streams => LinkPurpose::Streams,
         };
@@ -241,7 +246,7 @@ impl LinkServer {
         match hello.purpose {
             Purpose::Control => self.control(core, hello, stream).await,
             Purpose::HttpsPool => {
-                listen::let_stand_still(stream.get_ref().0)?;
+                listen::let_stand_still(stream.get_ref().0.get_ref())?;
                 greeting::send(&mut stream, &self.answer(None)).await?;
                 let mut builder = http1::Builder::new();
                 builder.max_buf_size(limits::LINK_READ_BUFFER_BYTES);
@@ -266,6 +271,17 @@ impl LinkServer {
                 Ok(())
             }
             Purpose::Media => self.media(core, stream, losses).await,
+            Purpose::HttpsExchange => {
+                greeting::send(&mut stream, &self.answer(None)).await?;
+                let ended = tokio::select! {
+                    ended = core.exchanges().drive(stream) => ended,
+                    _ = losses.changed() => Ok(()),
+                };
+                if let Err(error) = ended {
+                    tell_ended(error);
+                }
+                Ok(())
+            }
             Purpose::Streams => {
                 greeting::send(&mut stream, &self.answer(None)).await?;
                 let ended = tokio::select! {
@@ -346,6 +362,7 @@ impl LinkServer {
         let peer = stream
             .get_ref()
             .0
+            .get_ref()
             .peer_addr()
             .ok()
             .map(tracing::field::display);
@@ -529,7 +546,7 @@ async fn until_lost(
     }
 }
 
-fn tell_ended(error: hyper::Error) {
+fn tell_ended(error: impl std::error::Error + Send + Sync + 'static) {
     let error = anyhow!(error);
     tracing::debug!(side = "link", reason = %format_args!("{error:#}"), "link connection ended");
 }

@@ -39,6 +39,8 @@ pub enum Purpose {
     Control,
     /// HTTPS requests, one at a time: HTTP/1.1, edge-e is the client.
     HttpsPool,
+    /// Short HTTPS exchanges, many at a time, beside the pool ([`crate::link::exchange`]): edge-e asks.
+    HttpsExchange,
     /// HTTPS requests, many at a time: HTTP/2, edge-e is the client.
     HttpsShared,
     /// Media frames, where the media trunk's UDP does not get through: each with its length in front.
@@ -54,6 +56,7 @@ impl Purpose {
         match self {
             Self::Control => "control",
             Self::HttpsPool => "https-pool",
+            Self::HttpsExchange => "https-exchange",
             Self::HttpsShared => "https-shared",
             Self::Media => "media",
             Self::Streams => "streams",

@@ -13,6 +13,9 @@ pub const CLIENT: HeaderName = HeaderName::from_static("edge-client");
 /// The id that follows the request across both edges.
 pub const TRACKING: HeaderName = HeaderName::from_static("x-tracking-id");
 
+/// On a request of edge-e: the token of an answer that was too long for an exchange, and is fetched by this request.
+pub const KEPT: HeaderName = HeaderName::from_static("edge-kept");
+
 /// On an answer of edge-c: the client's credentials were wrong. edge-e counts it against the address and takes it away.
 pub const AUTH: HeaderName = HeaderName::from_static("edge-auth");
 /// The only value of [`AUTH`].
@@ -61,7 +64,7 @@ impl Preface {
 
 /// Removes what a client, or an origin, may have sent under these names.
 pub fn strip(fields: &mut HeaderMap) {
-    for name in [&AUTH, &CLIENT, &TRACKING] {
+    for name in [&AUTH, &CLIENT, &KEPT, &TRACKING] {
         fields.remove(name);
     }
 }
@@ -71,6 +74,23 @@ pub fn strip(fields: &mut HeaderMap) {
 pub fn value(value: &impl ToString) -> HeaderValue {
     // Addresses and hexadecimal digits are visible ASCII, so this always succeeds.
     HeaderValue::try_from(value.to_string()).unwrap_or(HeaderValue::from_static("?"))
+}
+
+/// Makes a request one that fetches a kept answer; without a token it asks again.
+pub fn fetch_kept(fields: &mut HeaderMap, token: Option<u64>) {
+    if let Some(token) = token {
+        fields.insert(KEPT, value(&token));
+    }
+}
+
+/// Takes the token out of a request that fetches a kept answer.
+#[must_use]
+pub fn take_kept(fields: &mut HeaderMap) -> Option<u64> {
+    if fields.contains_key(&KEPT) {
+        take_one(fields, &KEPT)
+    } else {
+        None
+    }
 }
 
 /// Takes the only field of a name out; nothing if it is missing, doubled or unreadable.
@@ -112,6 +132,7 @@ mod tests {
         let mut fields = HeaderMap::new();
         fields.append(AUTH, AUTH_FAILED);
         fields.append(CLIENT, HeaderValue::from_static("192.0.2.66:1"));
+        fields.append(KEPT, HeaderValue::from_static("1"));
         fields.append(TRACKING, HeaderValue::from_static("x"));
 
         strip(&mut fields);

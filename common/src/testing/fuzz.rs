@@ -12,6 +12,7 @@ pub use allow_list::allow_list;
 pub use http_target::http_target;
 pub use sip::{sip_forward, sip_framing};
 
+pub use crate::link::exchange::fuzz as exchange;
 pub use crate::link::flow::fuzz as flow;
 pub use crate::media::anchor::fuzz::steps as anchor;
 pub use crate::media::relay::fuzz::steps as media_relay;
@@ -36,6 +37,7 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("cookie", cookie),
     ("edge_config", edge_config),
     ("edge_path", edge_path),
+    ("exchange", exchange),
     ("flow", flow),
     ("http_target", http_target),
     ("sdp_rewrite", sdp_rewrite),

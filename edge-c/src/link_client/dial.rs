@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow};
 use common::limits;
 use common::link::greeting::{Answer, Hello, PROTOCOL, Purpose, RefusalKind, Resume};
 use common::net::Host;
+use common::runtime::read_ahead::ReadAhead;
 use common::runtime::{greeting, listen};
 use common::telemetry::{HandshakeOutcome, LinkRefusal};
 use common::tls::fault;
@@ -48,7 +49,7 @@ impl LinkClient {
         let name = DnsName::try_from(certificate_name.as_str().to_owned())
             .map_err(because(LinkRefusal::Tls))?;
         let connector = TlsConnector::from(self.tls.load_full());
-        let handshake = connector.connect(ServerName::DnsName(name), tcp);
+        let handshake = connector.connect(ServerName::DnsName(name), ReadAhead::new(tcp));
         let handshake = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, handshake)
             .await
             .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
@@ -70,10 +71,14 @@ impl LinkClient {
         let welcome = check(greeting.await.map_err(not_greeted)?)?;
         match purpose {
             Purpose::HttpsPool => {
-                listen::let_stand_still(stream.get_ref().0)
+                listen::let_stand_still(stream.get_ref().0.get_ref())
                     .map_err(because(LinkRefusal::Refused))?;
             }
-            Purpose::Control | Purpose::HttpsShared | Purpose::Media | Purpose::Streams => {}
+            Purpose::Control
+            | Purpose::HttpsExchange
+            | Purpose::HttpsShared
+            | Purpose::Media
+            | Purpose::Streams => {}
         }
         Ok((stream, welcome))
     }

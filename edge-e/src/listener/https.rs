@@ -17,6 +17,7 @@ use common::net::{ClientAddr, Domain};
 use common::redact::Redacted;
 use common::runtime::body::Body;
 use common::runtime::drain::Signal;
+use common::runtime::exchange;
 use common::runtime::http_pool::SendError;
 use common::runtime::http_server::{self, Timeouts, Version};
 use common::runtime::progress::Counters;
@@ -425,14 +426,33 @@ impl Connection {
         );
         // A safe request without a body can be sent again when a link breaks under it (RFC 9110 section 9.2.2).
         let is_repeatable = head.method.is_safe() && http_body::Body::is_end_stream(&body);
-        let mut spare = is_repeatable.then(|| head.clone());
         let bytes = &self.https.metrics.requests.body_bytes;
-        let body = if is_repeatable {
-            Body::empty()
-        } else {
-            Body::stream(body).with_meter(bytes.of(Direction::Up))
-        };
-        let mut request = Request::from_parts(head, body);
+        if !is_repeatable {
+            let body = Body::stream(body).with_meter(bytes.of(Direction::Up));
+            return self.relay_by_pool(core, tracking, head, Some(body)).await;
+        }
+        match core.exchanges().ask(&head).await {
+            Ok(exchange::Answer::Whole(response)) => {
+                let down = bytes.of(Direction::Down);
+                let response = response.map(|body| Body::bytes(body).with_meter(down));
+                return Ok(self.answered(response));
+            }
+            Ok(exchange::Answer::Elsewhere(token)) => preface::fetch_kept(&mut head.headers, token),
+            Err(exchange::NoAnswer) => {}
+        }
+        self.relay_by_pool(core, tracking, head, None).await
+    }
+
+    /// Sends the request on a connection that it has for itself. Without a body it may be sent again.
+    async fn relay_by_pool(
+        &self,
+        core: &Core,
+        tracking: TrackingId,
+        head: request::Parts,
+        body: Option<Body>,
+    ) -> Result<Response<Body>, Refused> {
+        let mut spare = body.is_none().then(|| head.clone());
+        let mut request = Request::from_parts(head, body.unwrap_or_else(Body::empty));
         for _ in 0..=limits::LINK_RETRIES_MAX {
             let mut lease = core
                 .lease()
@@ -440,14 +460,9 @@ impl Connection {
                 .map_err(|_| link_down("no connection to the core is free"))?;
             match lease.send(request).await {
                 Ok(response) => {
-                    let down = bytes.of(Direction::Down);
+                    let down = self.https.metrics.requests.body_bytes.of(Direction::Down);
                     let stream = |body| Body::stream(body).with_lease(lease).with_meter(down);
-                    let mut response = response.map(stream);
-                    if response.headers_mut().remove(preface::AUTH).is_some() {
-                        self.count_failure("a wrong password");
-                    }
-                    fields::strip_hop_by_hop(response.headers_mut());
-                    return Ok(response);
+                    return Ok(self.answered(response.map(stream)));
                 }
                 Err(SendError {
                     request: Some(unsent),
@@ -458,14 +473,25 @@ impl Connection {
                     request: None,
                 }) => {
                     tracing::debug!(side = "link", tracking_id = %tracking, reason = %error, "link broke under a request");
-                    let Some(again) = spare.take() else {
+                    let Some(mut again) = spare.take() else {
                         return Err(link_down("the link broke under the request"));
                     };
+                    // What was kept may have been handed out.
+                    again.headers.remove(preface::KEPT);
                     request = Request::from_parts(again, Body::empty());
                 }
             }
         }
         Err(link_down("every link connection broke"))
+    }
+
+    /// What the link has brought, as the client gets it.
+    fn answered(&self, mut response: Response<Body>) -> Response<Body> {
+        if response.headers_mut().remove(preface::AUTH).is_some() {
+            self.count_failure("a wrong password");
+        }
+        fields::strip_hop_by_hop(response.headers_mut());
+        response
     }
 
     fn refuse(&self, tracking: TrackingId, refused: &Refused) -> Response<Body> {
