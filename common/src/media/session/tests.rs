@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::id::{AllocId, EdgeIndex};
 use crate::media::class::Generation;
@@ -518,4 +520,11 @@ fn a_silent_client_ends_the_stream_unless_it_is_on_hold() {
     assert!(!world.session.is_over(world.now));
     world.pass(limits::MEDIA_HELD_MAX.as_millis().try_into().unwrap());
     assert!(world.session.is_over(world.now));
+}
+
+proptest! {
+    #[test]
+    fn no_order_of_packets_and_plans_breaks_a_promise(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        fuzz::steps(&bytes);
+    }
 }
