@@ -279,39 +279,8 @@ impl Anchor {
         leg.end(&mut tools, &mut self.changes, reason);
     }
 
-    /// Sets when a leg ends by itself unless it is set anew, or that it does not.
-    pub fn set_deadline(&mut self, id: LegId, deadline: Option<Instant>) {
-        if let Some(leg) = self.legs.get_mut(&id) {
-            leg.deadline = deadline;
-        }
-    }
-
-    /// Ends the legs whose deadline has passed, and returns them.
-    pub fn handle_timeout(&mut self, now: Instant) -> Vec<LegId> {
-        let is_over = |leg: &Leg| leg.deadline.is_some_and(|deadline| deadline <= now);
-        let over = self.legs.iter().filter(|(_, leg)| is_over(leg));
-        let over: Vec<LegId> = over.map(|(id, _)| *id).collect();
-        for leg in &over {
-            self.close(*leg, StopReason::Expired);
-        }
-        over
-    }
-
     /// What the engine shall do next; drained after every call.
     pub fn poll_change(&mut self) -> Option<PlanChange> {
         self.changes.pop_front()
-    }
-
-    /// When [`Self::handle_timeout`] is due.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let soonest = self.legs.values().filter_map(|leg| leg.deadline).min();
-        soonest.map(|at| (at, "call expires"))
-    }
-
-    /// Legs that are open.
-    #[must_use]
-    pub fn legs(&self) -> usize {
-        self.legs.len()
     }
 }

@@ -284,13 +284,8 @@ impl Desk {
         }
     }
 
-    /// Keeps enough ports ready, ends calls that have expired. Called now and then, and after every change.
+    /// Keeps enough ports ready. Called now and then, and after every change.
     pub(super) fn tick(&mut self, now: Instant) {
-        for leg in self.anchor.handle_timeout(now) {
-            if let Some(call) = self.by_leg.get(&leg).copied() {
-                self.forget(call);
-            }
-        }
         let overdue = |asked: &Asked| {
             now.saturating_duration_since(asked.since) >= limits::MEDIA_ALLOCATION_TIMEOUT
         };

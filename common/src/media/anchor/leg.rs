@@ -27,7 +27,6 @@ pub(super) struct Leg {
     pub(super) dialogs: SmallVec<[Dialog; 1]>,
     /// A 2xx has chosen the only dialog that is left.
     pub(super) is_confirmed: bool,
-    pub(super) deadline: Option<Instant>,
     /// The address that each side was told last, for descriptions without any line in use.
     pub(super) addresses: [Option<IpAddr>; 2],
     memory: VecDeque<(MessageKey, Verdict)>,
@@ -173,7 +172,6 @@ impl Leg {
             initial: None,
             dialogs: SmallVec::new(),
             is_confirmed: false,
-            deadline: None,
             addresses: [None; 2],
             memory: VecDeque::new(),
         }
