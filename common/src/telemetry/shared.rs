@@ -230,7 +230,7 @@ crate::label! {
 pub struct Requests {
     /// Answered, by what was asked and the status.
     pub answered: ByLabels<Route, Status, Counter>,
-    /// From the head of the request until the end of the answer.
+    /// From the head of the request until the head of the answer.
     pub seconds: ByLabel<Route, Histogram>,
     /// Being answered now.
     pub in_flight: Gauge,
@@ -250,7 +250,7 @@ impl Requests {
             seconds: ByLabel::register_with(
                 registry,
                 "request_seconds",
-                "From the head of a request to the end of its answer",
+                "From the head of a request to the head of its answer",
                 metric::seconds,
             ),
             in_flight: metric::gauge(registry, "requests_in_flight", "Requests being answered"),
