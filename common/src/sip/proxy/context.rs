@@ -86,6 +86,8 @@ pub(super) struct Plan {
     /// Another Request-URI.
     pub(super) uri: Option<Bytes>,
     pub(super) body: BodyChange,
+    /// Whether the last Route became the Request-URI.
+    pub(super) drops_last_route: bool,
     /// Whether the pair stays in the route of the dialog that may begin.
     pub(super) record_route: bool,
 }

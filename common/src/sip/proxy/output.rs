@@ -231,6 +231,8 @@ pub enum RefusalReason {
     TooManyContacts,
     /// The registrar accepted a REGISTER that nobody proved.
     Unproved,
+    /// The registrar challenges although edge-c authenticates for it.
+    Untrusted,
     /// The AoR belongs to no registrar, or a request from inside names no flow.
     UnknownDestination,
     /// Wrong digest or none, in the edge's own realm.
@@ -251,6 +253,9 @@ impl RefusalReason {
             Self::Unproved => {
                 "the registrar trusts edge-c and asked for no password: switch its digest authentication on, \
                  or set authentication = \"edge\" for it"
+            }
+            Self::Untrusted => {
+                "let the registrar trust edge-c's address, or set authentication = \"registrar\" for it"
             }
             Self::UnknownDestination => {
                 "name the host in `hosts` of a registrar if it is one of yours"
@@ -297,6 +302,7 @@ impl RefusalReason {
             Self::TooManyContacts => "too_many_contacts",
             Self::UnknownDestination => "unknown_destination",
             Self::Unproved => "unproved",
+            Self::Untrusted => "untrusted",
             Self::WrongDigest => "wrong_digest",
         }
     }
@@ -325,6 +331,7 @@ impl fmt::Display for RefusalReason {
             Self::TooManyContacts => "too many contacts",
             Self::UnknownDestination => "no registrar and no flow for it",
             Self::Unproved => "the registrar accepted a REGISTER that nobody proved",
+            Self::Untrusted => "the registrar asks for a password although edge-c verified it",
             Self::WrongDigest => "wrong digest",
         })
     }

@@ -21,6 +21,8 @@ struct Target {
     began_on: FlowId,
     /// The client's Contact, where ours stood for it.
     uri: Option<Bytes>,
+    /// Whether that was taken from the end of the Route.
+    drops_last_route: bool,
 }
 
 impl Proxy {
@@ -81,6 +83,9 @@ impl Proxy {
             Some(token) => (token.map_err(|_| forged)?, None),
             None => match self.contact_token(&uri)? {
                 Some((token, number)) => (token, Some(number)),
+                None if self.is_strictly_routed(message, &uri) => {
+                    return self.strict_target(message, &uri).map(Some);
+                }
                 None if arrived.method == Method::Options => return Ok(None),
                 None if arrived.method == Method::Register => {
                     return Err(Refuse::new(403, RefusalReason::UnknownDestination));
@@ -103,7 +108,31 @@ impl Proxy {
             flow,
             began_on,
             uri,
+            drops_last_route: false,
         }))
+    }
+
+    /// RFC 3261 section 16.4: a strict router put our Record-Route where the target belongs, and the target last.
+    fn is_strictly_routed(&self, message: &Message, uri: &Uri<'_>) -> bool {
+        let is_route = uri.is_loose_router() && uri.user().is_some() && self.names.is_own(uri);
+        is_route && message.routes().next().is_some()
+    }
+
+    fn strict_target(&self, message: &Message, uri: &Uri<'_>) -> Result<Target, Refuse> {
+        let token = self
+            .config
+            .flow_token_keys
+            .verify(uri.user().unwrap_or_default());
+        let token = token.map_err(|_| Refuse::new(403, RefusalReason::ForgedToken))?;
+        let began_on = FlowId(token.flow);
+        let flow = self.registrations.living(began_on);
+        let target = message.routes().last().map(|route| route.uri().as_bytes());
+        Ok(Target {
+            flow: flow.ok_or_else(|| self.flow_gone(began_on))?,
+            began_on,
+            uri: target.map(Bytes::copy_from_slice),
+            drops_last_route: true,
+        })
     }
 
     /// The token and the number in a Contact that stood for a client's (Contact mode).
@@ -141,6 +170,7 @@ fn outward_plan(message: &Message, target: &Target) -> Plan {
     Plan {
         hops: smallvec::smallvec![Hop::Flow(target.flow)],
         uri: target.uri.clone(),
+        drops_last_route: target.drops_last_route,
         record_route: message.to_tag().is_none() && begins_dialog(message.method()),
         ..Plan::default()
     }

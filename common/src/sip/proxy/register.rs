@@ -33,10 +33,20 @@ pub(super) struct Register {
     is_wildcard: bool,
     /// What proved the identity before the registrar says anything.
     proof: Option<Proof>,
-    /// Whether it carries credentials that answer a challenge of the registrar on this flow.
-    is_answer: bool,
-    /// Whether its credentials are taken off.
-    strips_credentials: bool,
+    credentials: Credentials,
+    /// Whether the registrar said that it needs a Path (RFC 3261 section 21.4.16).
+    needs_path: bool,
+}
+
+/// What its credentials are good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Credentials {
+    /// They answer a challenge of the registrar on this flow.
+    Answer,
+    /// There are none, or they don't matter any more.
+    Pass,
+    /// They are taken off: they were for the edge, or answer no challenge of this flow.
+    TakeOff,
 }
 
 #[derive(Debug)]
@@ -124,17 +134,22 @@ impl Proxy {
             }
             contacts.push(contact);
         }
-        // Credentials that answer no challenge on this flow would let a 200 come that nobody proved: without them the
-        // registrar has to challenge. In edge mode they are for us.
-        let strips_credentials =
-            edge.is_some() || (proof.is_none() && has_credentials && !is_challenged);
         let register = Register {
             aor,
             contacts,
             is_wildcard,
             proof,
-            is_answer: has_credentials && is_challenged,
-            strips_credentials,
+            credentials: if edge.is_some() {
+                Credentials::TakeOff
+            } else if has_credentials && is_challenged {
+                Credentials::Answer
+            } else if has_credentials && proof.is_none() {
+                // They would let a 200 come that nobody proved: without them the registrar has to challenge.
+                Credentials::TakeOff
+            } else {
+                Credentials::Pass
+            },
+            needs_path: false,
         };
         Ok((registrar, register))
     }
@@ -248,7 +263,7 @@ impl Proxy {
         let mode = context.registrar.as_ref().map(|registrar| registrar.mode);
         let has_path = request.has_option(Name::Supported, "path");
         match mode {
-            Some(RegistrarMode::Path) if !has_path => {}
+            Some(RegistrarMode::Path) if !has_path && !register.needs_path => {}
             Some(RegistrarMode::Path | RegistrarMode::PathAlways) => {
                 let path = self.inner_uri(flow.token, transport);
                 edit.insert_top(Name::Path, format!("<{path};lr;ob>"));
@@ -266,7 +281,7 @@ impl Proxy {
             }
             None => {}
         }
-        if register.strips_credentials {
+        if register.credentials == Credentials::TakeOff {
             edit.remove(Name::Authorization)
                 .remove(Name::ProxyAuthorization);
         }
@@ -281,20 +296,38 @@ impl Proxy {
         services: &mut Services<'_>,
         now: Instant,
     ) {
-        let Some(register) = context.register.take() else {
+        let Some(mut register) = context.register.take() else {
             return;
         };
         match code {
+            401 | 407 if register.proof == Some(Proof::EdgeDigest) => {
+                self.events.push_back(Event::Refused {
+                    from: Side::Flow(context.flow),
+                    code: Some(500),
+                    reason: RefusalReason::Untrusted,
+                });
+                self.answer_here(key, context, 500, &[], services, now);
+                return;
+            }
+            421 if !register.needs_path && message.has_option(Name::Require, "path") => {
+                register.needs_path = true;
+                let again = context.branch.as_ref().map(|branch| branch.hop);
+                context.plan.hops.extend(again);
+                context.register = Some(register);
+                self.attempt_next(key, context, services, now);
+                return;
+            }
             401 | 407 => self.note_challenge(context.flow, &register, message, now),
-            403 if register.is_answer => {
+            403 if register.credentials == Credentials::Answer => {
                 let (flow, aor) = (context.flow, register.aor.clone());
                 self.events
                     .push_back(Event::AuthenticationFailed { flow, aor });
             }
             200..=299 => {
-                let proof = register
-                    .proof
-                    .or_else(|| register.is_answer.then_some(Proof::Challenge));
+                let proof = register.proof.or_else(|| {
+                    let is_answer = register.credentials == Credentials::Answer;
+                    is_answer.then_some(Proof::Challenge)
+                });
                 let Some(proof) = proof else {
                     self.events.push_back(Event::Refused {
                         from: Side::Flow(context.flow),
@@ -332,7 +365,7 @@ impl Proxy {
         let is_stale = message
             .challenges()
             .any(|(_, challenge)| challenge.is_stale());
-        if register.is_answer && !is_stale {
+        if register.credentials == Credentials::Answer && !is_stale {
             let aor = register.aor.clone();
             self.events
                 .push_back(Event::AuthenticationFailed { flow, aor });

@@ -2,6 +2,7 @@ mod call;
 mod cancel;
 mod digest;
 mod failover;
+mod golden;
 mod mode;
 mod register;
 mod route;

@@ -153,6 +153,11 @@ impl Proxy {
         for route in own {
             edit.drop_value(route);
         }
+        if context.plan.drops_last_route
+            && let Some(last) = request.routes().last()
+        {
+            edit.drop_value(last.as_bytes());
+        }
         if request.has(Name::RecordRoute) {
             edit.remove(Name::RecordRoute);
         }

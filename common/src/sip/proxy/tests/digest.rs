@@ -99,6 +99,20 @@ fn a_wrong_password_and_a_foreign_number_are_failures() {
 }
 
 #[test]
+fn a_registrar_that_does_not_trust_the_edge_is_an_error_of_the_operator() {
+    let mut world = edge_mode();
+    let first = challenged(&mut world, ALICE, 1);
+    let right = credentials(&first, Algorithm::Md5, "secret");
+    world.client(ALICE, register("1001", 2, &right));
+    let request = world.node_gets();
+
+    world.node(challenge(&request));
+
+    assert_eq!(world.client_gets(ALICE).status(), Some(500));
+    assert_eq!(world.refusals().last(), Some(&RefusalReason::Untrusted));
+}
+
+#[test]
 fn a_nonce_is_good_on_its_flow_and_for_its_time_only() {
     let mut world = edge_mode();
     let challenge = challenged(&mut world, ALICE, 1);

@@ -140,3 +140,19 @@ fn a_refused_body_refuses_the_request_and_is_taken_off_a_response() {
     let answer = world.client_gets(ALICE);
     assert!(answer.body().is_empty() && !answer.has(Name::ContentType));
 }
+
+#[test]
+fn a_registrar_that_requires_a_path_gets_one() {
+    let mut world = World::new();
+    let plain = register("1001", 1, "").replace("gruu, outbound, path", "gruu");
+    world.client(ALICE, &plain);
+    let request = world.node_gets();
+    assert!(!request.has(Name::Path));
+
+    world.node(reply(&request, 421, "Require: path\n"));
+
+    let request = world.node_gets();
+    assert!(request.has(Name::Path) && request.has_option(Name::Supported, "path"));
+    world.node(reply(&request, 421, "Require: path\n"));
+    assert_eq!(world.client_gets(ALICE).status(), Some(421));
+}

@@ -349,3 +349,51 @@ fn a_call_goes_on_when_its_client_comes_back_over_another_flow() {
     assert_eq!(world.node_gets().status(), Some(200));
     assert_eq!(world.proxy.calls(), 0);
 }
+
+#[test]
+fn a_strict_router_inside_reaches_the_client_all_the_same() {
+    let mut world = World::new();
+    let path = registered(&mut world);
+    let ours = path
+        .trim_start_matches('<')
+        .trim_end_matches('>')
+        .to_owned();
+    let target = format!("<{}>", contact("1001"));
+    let text = from_inside("MESSAGE", &target, 1);
+
+    world.node(text.replacen(&contact("1001"), &ours, 1));
+
+    let message = world.client_gets(ALICE);
+    assert_eq!(
+        message.uri().unwrap().as_bytes(),
+        contact("1001").as_bytes()
+    );
+    assert!(!message.has(Name::Route));
+}
+
+#[test]
+fn one_flow_cannot_fill_the_table() {
+    let mut world = World::new();
+    world.register(ALICE, "1001");
+    world.register(BOB, "1002");
+    let max = u32::try_from(limits::SIP_TRANSACTIONS_PER_FLOW_MAX).unwrap();
+    for cseq in 1..=max {
+        world.client(
+            ALICE,
+            within("MESSAGE", "1001", "2000", cseq, "").replace(";tag=callee", ""),
+        );
+        assert!(world.node_gets().is_request());
+    }
+
+    world.client(
+        ALICE,
+        within("MESSAGE", "1001", "2000", max + 1, "").replace(";tag=callee", ""),
+    );
+
+    let answer = world.client_gets(ALICE);
+    assert_eq!(answer.status(), Some(503));
+    let after = answer.seconds(Name::RetryAfter).unwrap();
+    assert!((10..20).contains(&after), "{after}");
+    world.client(BOB, invite("1002", "2000", 1, ""));
+    assert!(world.node_gets().is_request());
+}
