@@ -46,6 +46,8 @@ pub enum Usage {
     Client,
     /// `id-kp-serverAuth`.
     Server,
+    /// Both: for a server that also dials.
+    Mutual,
 }
 
 /// When a certificate is good.
@@ -94,10 +96,14 @@ impl Authority {
             .subject_alt_names
             .extend(leaf.addresses.iter().copied().map(SanType::IpAddress));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![match leaf.usage {
-            Usage::Client => ExtendedKeyUsagePurpose::ClientAuth,
-            Usage::Server => ExtendedKeyUsagePurpose::ServerAuth,
-        }];
+        params.extended_key_usages = match leaf.usage {
+            Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
+            Usage::Mutual => vec![
+                ExtendedKeyUsagePurpose::ServerAuth,
+                ExtendedKeyUsagePurpose::ClientAuth,
+            ],
+        };
         params.use_authority_key_identifier_extension = true;
         let days = match leaf.validity {
             Validity::Current => CURRENT_DAYS,
@@ -126,6 +132,12 @@ impl Leaf {
     #[must_use]
     pub fn client(names: &[String]) -> Self {
         Self::new(names, Usage::Client)
+    }
+
+    /// A certificate of a server that also dials others and shows it to them.
+    #[must_use]
+    pub fn mutual(names: &[String]) -> Self {
+        Self::new(names, Usage::Mutual)
     }
 
     /// The same with IP addresses.

@@ -8,7 +8,7 @@
 //! | [`netns`] | client, DMZ and inside as network namespaces with a packet filter |
 //! | [`dns`], [`bind`] | zones as a description; a real BIND 9 |
 //! | [`files`], [`nginx`] | photos and configuration files; a real nginx |
-//! | [`curl`], [`tls_client`] | the client; one that sends what no client should |
+//! | [`curl`], [`tls_client`], [`tls_forwarder`] | the client; one that sends what no client should; TLS for those without |
 //! | [`pair`] | the edges themselves: configured, started, stopped, killed |
 //! | [`http_server`], [`uds`] | the UDS simulator, the only home-made server in the tests |
 //! | [`sip`] | a registrar, phones and load for calls |
@@ -41,6 +41,7 @@ pub mod place;
 pub mod process;
 pub mod sip;
 pub mod tls_client;
+pub mod tls_forwarder;
 pub mod uds;
 pub mod wait;
 pub mod world;

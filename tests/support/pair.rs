@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -237,6 +237,22 @@ impl Member {
         let mut command = self.place.command(&binary.to_string_lossy());
         command.args(arguments);
         command.output().context("Failed to run an edge")
+    }
+
+    /// The same with a text at its standard input.
+    pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Result<std::process::Output> {
+        let binary = binary(self.binary)?;
+        let mut command = self.place.command(&binary.to_string_lossy());
+        command.args(arguments);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().context("Failed to run an edge")?;
+        let mut stdin = child.stdin.take().context("no standard input")?;
+        stdin.write_all(input.as_bytes())?;
+        drop(stdin);
+        child.wait_with_output().context("Failed to run an edge")
     }
 
     /// Where its configuration is.

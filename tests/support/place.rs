@@ -41,14 +41,21 @@ impl Place {
             // A thread of its own: a namespace is entered for good.
             Self::Namespace(name) => thread::scope(|scope| {
                 let inside = scope.spawn(|| {
-                    let namespace = File::open(format!("/run/netns/{name}"))?;
-                    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+                    enter(name)?;
                     work()
                 });
                 inside
                     .join()
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             }),
+        }
+    }
+
+    /// Moves the calling thread here, for good: all its new sockets belong here.
+    pub fn enter(&self) -> io::Result<()> {
+        match self {
+            Self::Host => Ok(()),
+            Self::Namespace(name) => enter(name),
         }
     }
 
@@ -66,4 +73,10 @@ impl Place {
     pub fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
         self.run(|| TcpStream::connect_timeout(&address, limit))
     }
+}
+
+fn enter(name: &str) -> io::Result<()> {
+    let namespace = File::open(format!("/run/netns/{name}"))?;
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+    Ok(())
 }

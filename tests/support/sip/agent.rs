@@ -18,6 +18,7 @@ use crate::place::Place;
 use crate::tls_client::{Connection, Dialer};
 
 pub use dialog::Dialog;
+pub use digest::Challenge;
 pub use message::Message;
 
 /// A user agent on one connection.
@@ -169,7 +170,7 @@ impl Agent {
         body: &str,
     ) -> Result<()> {
         let contact = self.contact()?;
-        let text = message::response(request, status, &contact, headers, body);
+        let text = request.answered(status, &contact, headers, body);
         self.send(text.as_bytes())?;
         Ok(())
     }
@@ -260,8 +261,7 @@ impl Agent {
         let response = self.wait_final(dialog, method)?;
         let Some(proof) = digest::answer(
             &response,
-            &self.user,
-            &self.password,
+            (&self.user, &self.password),
             method,
             &dialog.target,
         ) else {

@@ -27,7 +27,7 @@ pub struct Plan {
 }
 
 /// The password of every user.
-pub const PASSWORD: &str = "correct horse 1";
+pub const PASSWORD: &str = "correct-horse-1";
 
 /// Starts it; returns when it answers.
 pub fn start(place: &Place, dir: &Path, plan: &Plan) -> Result<Kamailio> {

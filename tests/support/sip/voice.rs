@@ -4,7 +4,7 @@ use std::f64::consts::TAU;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub struct Voice {
     socket: UdpSocket,
     keys: Option<Keys>,
     source: u32,
+    /// The first number of whoever speaks next: none is used twice.
+    next: AtomicU16,
 }
 
 /// Speaks until it is dropped.
@@ -40,6 +42,7 @@ impl Voice {
             socket,
             keys: is_sealed.then(Keys::random).transpose()?,
             source,
+            next: AtomicU16::new(0),
         })
     }
 
@@ -95,7 +98,8 @@ impl Voice {
     /// Speaks a tone to an address, from now on.
     pub fn speak(&self, to: SocketAddr, hertz: u32) -> Result<Speaker> {
         let second = second_of(hertz);
-        let packets = (0..LONGEST).map(|sequence| self.packet_of(sequence, &second));
+        let first = self.next.fetch_add(LONGEST, Ordering::Relaxed);
+        let packets = (first..first + LONGEST).map(|sequence| self.packet_of(sequence, &second));
         let packets = packets.collect::<Result<Vec<_>>>()?;
         let socket = self.socket.try_clone()?;
         let stop = Arc::new(AtomicBool::new(false));

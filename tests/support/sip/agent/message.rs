@@ -78,6 +78,29 @@ impl Message {
             .map(|(_, value)| value.as_str())
     }
 
+    /// The text of a response to this request. A tag is added to To where it has none; Record-Route is taken over.
+    #[must_use]
+    pub fn answered(&self, status: &str, contact: &str, headers: &str, body: &str) -> String {
+        let mut text = format!("SIP/2.0 {status}\r\n");
+        for (name, value) in &self.headers {
+            let is_tagged = value.contains(";tag=") || status.starts_with("100");
+            let line = match name.as_str() {
+                "via" | "record-route" | "from" | "call-id" | "cseq" => {
+                    format!("{name}: {value}\r\n")
+                }
+                "to" if is_tagged => format!("To: {value}\r\n"),
+                "to" => format!("To: {value};tag=answering\r\n"),
+                _ => continue,
+            };
+            text.push_str(&line);
+        }
+        let length = body.len();
+        text.push_str(&format!(
+            "Contact: {contact}\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+        ));
+        text
+    }
+
     /// The value of an SDP line or attribute: what follows `prefix` on the first line that has it.
     #[must_use]
     pub fn sdp(&self, prefix: &str) -> Option<&str> {
@@ -91,31 +114,6 @@ pub(super) fn uri_of(value: &str) -> &str {
         Some((_, rest)) => rest.split('>').next().unwrap_or(rest),
         None => value.split(';').next().unwrap_or(value),
     }
-}
-
-pub(super) fn response(
-    request: &Message,
-    status: &str,
-    contact: &str,
-    headers: &str,
-    body: &str,
-) -> String {
-    let mut text = format!("SIP/2.0 {status}\r\n");
-    for (name, value) in &request.headers {
-        let is_tagged = value.contains(";tag=") || status.starts_with("100");
-        let line = match name.as_str() {
-            "via" | "record-route" | "from" | "call-id" | "cseq" => format!("{name}: {value}\r\n"),
-            "to" if is_tagged => format!("To: {value}\r\n"),
-            "to" => format!("To: {value};tag=answering\r\n"),
-            _ => continue,
-        };
-        text.push_str(&line);
-    }
-    let length = body.len();
-    text.push_str(&format!(
-        "Contact: {contact}\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
-    ));
-    text
 }
 
 fn full_name(name: &str) -> String {
