@@ -1,0 +1,130 @@
+//! The command line, and how long and how often it means.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+/// Measures the pair of edges against a Kamailio edge: phones over TLS, one SIP hop, a Kamailio registrar over TCP.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "bench-sip", bin_name = "tests/bench/sip", after_help = NOTES)]
+pub(crate) struct Arguments {
+    /// Rounds; each measures every chain once, in another order
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub(crate) rounds: u32,
+    /// One round, short: for development, not for the record
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Measure this alone; may be given several times
+    #[arg(long, value_name = "METRIC", value_enum)]
+    pub(crate) only: Vec<Metric>,
+    /// Leave this chain out; may be given several times
+    #[arg(long, value_name = "CHAIN", value_enum)]
+    pub(crate) without: Vec<ChainName>,
+    /// Let the edge-e and edge-c of another build, in this folder, take part too: for a change before and after
+    #[arg(long, value_name = "DIR")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// Print JSON for programs, with every single value
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Start everything, say on stderr where it is, and wait until standard input ends
+    #[arg(long)]
+    pub(crate) serve: bool,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Metric {
+    /// Memory per registered phone that does nothing
+    Idle,
+    /// Phones that register anew: REGISTER/s, CPU per REGISTER
+    Registers,
+    /// Phones that call a phone inside, without media: calls/s, CPU per call and per message
+    Calls,
+}
+
+/// Who takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum ChainName {
+    /// edge-e and edge-c
+    Pair,
+    /// One Kamailio with TLS, Path and flow tokens
+    Kamailio,
+    /// edge-e and edge-c of `--baseline`
+    Baseline,
+}
+
+impl ChainName {
+    /// As the report calls it.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Pair => "pair",
+            Self::Kamailio => "Kamailio",
+            Self::Baseline => "baseline",
+        }
+    }
+
+    /// Whether it is what the pair is compared with.
+    pub(crate) const fn is_peer(self) -> bool {
+        matches!(self, Self::Kamailio)
+    }
+}
+
+/// Sizes of one run of each kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// How long registers and calls go on.
+    pub(crate) length: Duration,
+    /// Phones that register and call, each one thing at a time.
+    pub(crate) phones: usize,
+    /// Phones that are there and do nothing.
+    pub(crate) idle_phones: usize,
+    /// How long a run waits for the machine to be idle before it starts all the same.
+    pub(crate) calm: Duration,
+}
+
+impl Arguments {
+    pub(crate) const fn rounds(&self) -> u32 {
+        if self.quick { 1 } else { self.rounds }
+    }
+
+    pub(crate) const fn sizes(&self) -> Sizes {
+        if self.quick {
+            return Sizes {
+                length: Duration::from_secs(2),
+                phones: 32,
+                idle_phones: 200,
+                calm: Duration::from_secs(2),
+            };
+        }
+        Sizes {
+            length: Duration::from_secs(5),
+            phones: 32,
+            idle_phones: 2000,
+            calm: Duration::from_secs(20),
+        }
+    }
+
+    pub(crate) fn measures(&self, metric: Metric) -> bool {
+        self.only.is_empty() || self.only.contains(&metric)
+    }
+
+    pub(crate) fn chains(&self) -> Vec<ChainName> {
+        let all = ChainName::value_variants().iter().copied();
+        all.filter(|name| !self.without.contains(name))
+            .filter(|name| *name != ChainName::Baseline || self.baseline.is_some())
+            .collect()
+    }
+}
+
+const NOTES: &str = "\
+Everything runs on this machine, in a network namespace of its own, with one registrar and the same certificate for all.
+Phones keep their connection and answer challenges in advance, so that each REGISTER is one request and one answer. A call
+is INVITE, 180, 200, ACK, BYE, 200; media is offered and answered, and none is sent: tests/bench/media measures that. The
+pair reserves ports and makes keys for each call, the Kamailio edge leaves media alone. CPU is that of edge-e and edge-c
+together, and of all processes of the Kamailio edge. Compare columns of one run, never figures of two machines.
+
+  tests/bench/sip                              the whole comparison, about 4 minutes
+  tests/bench/sip --quick --only registers     while you change something
+  tests/bench/sip --rounds 9 --json >runs.json
+  tests/bench/sip --baseline /tmp/before       a change against the build before it, in the same run";
