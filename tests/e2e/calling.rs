@@ -1,5 +1,14 @@
 //! Calls: phones outside and inside, a registrar inside, and an edge between them.
 
+mod attack;
+mod configuration;
+mod desk;
+mod failover;
+mod load;
+mod moving;
+mod pair;
 mod reference;
 mod scenario;
 mod scene;
+mod session_timer;
+mod websocket;

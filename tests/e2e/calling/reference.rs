@@ -4,58 +4,17 @@ use std::time::Duration;
 
 use support::sip::voice::{Voice, audio_address};
 
-use super::scenario;
-use super::scene::{ALICE, BOB, CAROL, DAVE, DESK, MACHINE, Scene, aor, rings, tone, usual};
+use super::scene::{ALICE, DESK, MACHINE, Scene, aor, tone, usual};
+use super::{load, scenario};
 
 #[test]
 fn phones_do_with_a_foreign_edge_what_the_pair_is_tested_with() {
-    let mut scene = Scene::reference();
-    let mut alice = scene.phone(ALICE, |plan| plan.has_video = true);
-    let mut bob = scene.phone(BOB, |plan| {
-        plan.has_video = true;
-        plan.calls_max = 1;
-    });
-    let mut carol = scene.phone(CAROL, rings);
-    let (mut machine, spot) = scene.agent(DAVE);
-    let voice = Voice::new(&spot.place, spot.address, true).unwrap();
-    machine.register(300).unwrap();
-
-    scenario::call((&mut alice, tone(ALICE)), (&mut bob, tone(BOB)));
-    scenario::see_each_other(&alice, &bob);
-    scenario::hold_and_resume((&mut alice, tone(ALICE)), (&mut bob, tone(BOB)));
-    scenario::hold_and_resume((&mut bob, tone(BOB)), (&mut alice, tone(ALICE)));
-    scenario::press_keys(&mut alice, &mut bob);
-    scenario::busy(&mut carol, &mut bob);
-    scenario::hang_up(&mut bob, &mut alice);
-    scenario::cancel(&mut alice, &mut carol);
-    scenario::reject(&mut alice, &mut carol);
-    scenario::busy_tone(&mut alice, &mut machine, &voice);
+    scenario::everyday(&mut Scene::reference());
 }
 
 #[test]
 fn calls_are_moved_and_forked_through_a_foreign_edge() {
-    let mut scene = Scene::reference();
-    let mut alice = scene.phone(ALICE, usual);
-    let mut bob = scene.phone(BOB, usual);
-    let mut carol = scene.phone(CAROL, usual);
-
-    scenario::call((&mut alice, tone(ALICE)), (&mut bob, tone(BOB)));
-    scenario::transfer(&mut alice, (&mut bob, tone(BOB)), (&mut carol, tone(CAROL)));
-    scenario::hang_up(&mut bob, &mut carol);
-    scenario::call_the_dead(&mut alice, &mut carol);
-
-    drop(bob);
-    let mut bob = scene.phone(BOB, rings);
-    let mut second = scene.phone(DAVE, |plan| {
-        plan.user = super::scene::user(BOB);
-        plan.device = 2;
-        rings(plan);
-    });
-    scenario::fork(
-        (&mut alice, tone(ALICE)),
-        (&mut second, tone(DAVE)),
-        &mut bob,
-    );
+    scenario::moved_and_forked(&mut Scene::reference());
 }
 
 #[test]
@@ -94,4 +53,12 @@ fn a_registrar_that_was_killed_has_forgotten_everybody() {
     let (_, answer) = agent.invite(&agent.aor(), "", "").unwrap();
 
     assert_eq!(answer.status(), Some(480), "{answer:#?}");
+}
+
+#[test]
+fn many_users_register_and_call_through_a_foreign_edge() {
+    let mut scene = Scene::reference();
+
+    load::register(&scene, 200, 100);
+    load::call(&mut scene, 100, 50);
 }

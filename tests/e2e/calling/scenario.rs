@@ -2,10 +2,62 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use support::sip::agent::{Agent, SDP};
+use support::sip::agent::{Agent, Dialog, Message, SDP};
 use support::sip::phone::Phone;
 use support::sip::voice::{Voice, audio_address};
 use support::wait;
+
+use super::scene::{ALICE, BOB, CAROL, DAVE, Scene, rings, tone, user, usual};
+
+/// What phones outside do every day: talk with pictures, hold, press keys, give up, refuse, hear a busy tone.
+pub(crate) fn everyday(scene: &mut Scene) {
+    let mut alice = scene.phone(ALICE, |plan| plan.has_video = true);
+    let mut bob = scene.phone(BOB, |plan| {
+        plan.has_video = true;
+        plan.calls_max = 1;
+    });
+    let mut carol = scene.phone(CAROL, rings);
+    let (mut machine, spot) = scene.agent(DAVE);
+    let voice = Voice::new(&spot.place, spot.address, true).unwrap();
+    let answer = machine.register(300).unwrap();
+    assert_eq!(answer.status(), Some(200), "{answer:#?}");
+
+    call((&mut alice, tone(ALICE)), (&mut bob, tone(BOB)));
+    see_each_other(&alice, &bob);
+    hold_and_resume((&mut alice, tone(ALICE)), (&mut bob, tone(BOB)));
+    hold_and_resume((&mut bob, tone(BOB)), (&mut alice, tone(ALICE)));
+    press_keys(&mut alice, &mut bob);
+    busy(&mut carol, &mut bob);
+    hang_up(&mut bob, &mut alice);
+    cancel(&mut alice, &mut carol);
+    reject(&mut alice, &mut carol);
+    busy_tone(&mut alice, &mut machine, &voice);
+}
+
+/// A call is transferred, a dead phone called, and one of two phones of a user answers.
+pub(crate) fn moved_and_forked(scene: &mut Scene) {
+    let mut alice = scene.phone(ALICE, usual);
+    let mut bob = scene.phone(BOB, usual);
+    let mut carol = scene.phone(CAROL, usual);
+
+    call((&mut alice, tone(ALICE)), (&mut bob, tone(BOB)));
+    transfer(&mut alice, (&mut bob, tone(BOB)), (&mut carol, tone(CAROL)));
+    hang_up(&mut bob, &mut carol);
+    call_the_dead(&mut alice, &mut carol);
+
+    drop(bob);
+    let mut bob = scene.phone(BOB, rings);
+    let mut second = scene.phone(DAVE, |plan| {
+        plan.user = user(BOB);
+        plan.device = 2;
+        rings(plan);
+    });
+    fork(
+        (&mut alice, tone(ALICE)),
+        (&mut second, tone(DAVE)),
+        &mut bob,
+    );
+}
 
 /// One calls another, which answers; both hear the other. Ends with the call up.
 pub(crate) fn call(caller: (&mut Phone, u32), callee: (&mut Phone, u32)) {
@@ -138,6 +190,49 @@ pub(crate) fn fork(caller: (&mut Phone, u32), answers: (&mut Phone, u32), other:
     hear(caller, tone);
     hear(answers, own);
     hang_up(caller, answers);
+}
+
+/// Two agents in a call, and what each was told of the other.
+pub(crate) struct Talk {
+    /// The caller's.
+    pub(crate) caller: Dialog,
+    /// The called one's.
+    pub(crate) called: Dialog,
+    /// What the caller offers, as the called one sees it.
+    pub(crate) offer: Message,
+    /// What the called one answers, as the caller sees it.
+    pub(crate) answer: Message,
+}
+
+/// One agent calls another, which answers.
+pub(crate) fn connect(caller: (&mut Agent, &Voice), called: (&mut Agent, &Voice)) -> Talk {
+    let ((caller, own), (called, other)) = (caller, called);
+    let sdp = own.sdp().unwrap();
+    let target = called.aor();
+    std::thread::scope(|scope| {
+        let call = scope.spawn(move || caller.call(&target, &sdp).unwrap());
+        let offer = called.wait_request("INVITE").unwrap();
+        called
+            .respond(&offer, "200 OK", SDP, &other.sdp().unwrap())
+            .unwrap();
+        called.wait_request("ACK").unwrap();
+        let (caller, answer) = call.join().unwrap();
+        Talk {
+            caller,
+            called: Dialog::of_request(&offer).unwrap(),
+            offer,
+            answer,
+        }
+    })
+}
+
+/// One of two agents in a call ends it.
+pub(crate) fn bye(from: &mut Agent, dialog: &mut Dialog, to: &mut Agent) {
+    from.request(dialog, "BYE", "", "").unwrap();
+    let request = to.wait_request("BYE").unwrap();
+    to.respond(&request, "200 OK", "", "").unwrap();
+    let answer = from.wait_final(dialog, "BYE").unwrap();
+    assert_eq!(answer.status(), Some(200), "{answer:#?}");
 }
 
 /// A phone that was switched off without a word is known to be gone at once.

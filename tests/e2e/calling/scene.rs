@@ -5,6 +5,7 @@ use std::path::Path;
 
 use certs::{Leaf, Pki, Plan};
 use support::netns::{self, Desk, Home, Zones};
+use support::pair::{Member, Size};
 use support::place::Place;
 use support::sip::agent::Agent;
 use support::sip::phone::{self, Answer, Network, Phone};
@@ -12,7 +13,8 @@ use support::sip::{Kamailio, TlsFiles, reference_edge, registrar};
 use support::tls_client::Dialer;
 use tempfile::TempDir;
 
-use crate::stage::{DOMAIN, edge_name};
+use super::configuration;
+use crate::stage::{DOMAIN, Stage, edge_name};
 
 /// Phones and whom they register with. Dropped in this order.
 pub(crate) struct Scene {
@@ -25,11 +27,43 @@ pub(crate) struct Scene {
 /// What stands between phones and the registrar, and where.
 enum Ground {
     /// Does signalling and leaves media alone, so that phones outside hear each other, and nobody inside.
-    Reference {
-        _edge: Kamailio,
-        zones: Zones,
-        dir: TempDir,
-    },
+    Reference(Box<Reference>),
+    /// What all this is about.
+    Pair(Box<Stage>),
+}
+
+struct Reference {
+    _edge: Kamailio,
+    zones: Zones,
+    dir: TempDir,
+}
+
+/// What distinguishes one pair's surroundings from another's.
+pub(crate) struct Setup {
+    /// Registrar nodes.
+    pub(crate) nodes: u8,
+    /// How edge-c reaches them: `udp`, `tcp` or `tls`.
+    pub(crate) transport: &'static str,
+    /// Whether they ask for a digest.
+    pub(crate) challenges: bool,
+    /// Who asks for a password: `registrar` or `edge`.
+    pub(crate) authentication: &'static str,
+    /// Whether they store Path.
+    pub(crate) knows_path: bool,
+    /// What phones inside speak: `rtp`, `srtp` or `as-offered`.
+    pub(crate) media: &'static str,
+}
+
+impl Setup {
+    /// One registrar over TCP that challenges and knows Path, and plain media inside.
+    pub(crate) const USUAL: Self = Self {
+        nodes: 1,
+        transport: "tcp",
+        challenges: true,
+        authentication: "registrar",
+        knows_path: true,
+        media: "rtp",
+    };
 }
 
 impl Scene {
@@ -57,12 +91,56 @@ impl Scene {
             registrars: vec![registrar],
             homes: Vec::new(),
             desks: Vec::new(),
-            ground: Ground::Reference {
+            ground: Ground::Reference(Box::new(Reference {
                 _edge: edge,
                 zones,
                 dir,
-            },
+            })),
         }
+    }
+
+    /// The pair, with one registrar.
+    pub(crate) fn pair() -> Self {
+        Self::pair_with(&Setup::USUAL)
+    }
+
+    /// The pair, in other surroundings.
+    pub(crate) fn pair_with(setup: &Setup) -> Self {
+        let mut stage = Stage::prepare(Size::ONE);
+        let dir = stage.path().to_owned();
+        write_identities(&stage.pki, &dir);
+        let start = |number| {
+            let mut plan = registrar_plan(number, &dir);
+            (plan.challenges, plan.knows_path) = (setup.challenges, setup.knows_path);
+            registrar::start(&stage.zones.inside(), &dir, &plan).unwrap()
+        };
+        let registrars = (1..=setup.nodes).map(start).collect();
+        configuration::edge_e(&mut stage.pair.edges[0], 1);
+        configuration::edge_c(&mut stage.pair.cores[0], 1, setup, &dir);
+        if setup.authentication == "edge" {
+            add_password(&stage.pair.cores[0], ALICE);
+        }
+        stage.pair.start().unwrap();
+        Self {
+            registrars,
+            homes: Vec::new(),
+            desks: Vec::new(),
+            ground: Ground::Pair(Box::new(stage)),
+        }
+    }
+
+    /// The pair and what is around it.
+    pub(crate) fn stage(&mut self) -> &mut Stage {
+        match &mut self.ground {
+            Ground::Pair(stage) => stage,
+            Ground::Reference(_) => unreachable!("only for tests of the pair"),
+        }
+    }
+
+    /// The home with that number.
+    pub(crate) fn home_of(&self, number: u8) -> &Home {
+        let home = self.homes.iter().find(|(own, _)| *own == number);
+        &home.unwrap().1
     }
 
     /// A phone outside, behind a NAT whose public address ends in `number`, registered as user `1<number>`.
@@ -144,22 +222,27 @@ impl Scene {
 
     pub(crate) fn zones(&self) -> &Zones {
         match &self.ground {
-            Ground::Reference { zones, .. } => zones,
+            Ground::Reference(reference) => &reference.zones,
+            Ground::Pair(stage) => &stage.zones,
         }
     }
 
     pub(crate) fn path(&self) -> &Path {
         match &self.ground {
-            Ground::Reference { dir, .. } => dir.path(),
+            Ground::Reference(reference) => reference.dir.path(),
+            Ground::Pair(stage) => stage.path(),
         }
     }
 
     /// The logs of what is between the phones.
     pub(crate) fn logs(&self) -> String {
-        self.registrars
-            .iter()
-            .map(|registrar| registrar.log().unwrap_or_default())
-            .collect()
+        let pair = match &self.ground {
+            Ground::Reference(_) => String::new(),
+            Ground::Pair(stage) => stage.logs(),
+        };
+        let registrars = self.registrars.iter();
+        let registrars = registrars.map(|registrar| registrar.log().unwrap_or_default());
+        registrars.chain([pair]).collect()
     }
 
     fn home(&mut self, number: u8) -> Spot {
@@ -228,6 +311,25 @@ fn registrar_plan(number: u8, dir: &Path) -> registrar::Plan {
     registrar::Plan::new(&format!("registrar{number}"), address, DOMAIN, tls)
 }
 
+/// Tells an edge-c the password of a user.
+fn add_password(core: &Member, number: u8) {
+    core.write_config().unwrap();
+    let file = core.config_file();
+    let user = user(number);
+    let arguments = [
+        "digest",
+        "--config",
+        &file.to_string_lossy(),
+        "add",
+        &user,
+        DOMAIN,
+    ];
+    let output = core
+        .run_with_input(&arguments, registrar::PASSWORD)
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// Phones are told addresses, so addresses must stand in the certificates.
 fn write_identities(pki: &Pki, dir: &Path) {
     let names = [format!("edge1.{DOMAIN}"), DOMAIN.to_owned()];
@@ -237,14 +339,21 @@ fn write_identities(pki: &Pki, dir: &Path) {
         .unwrap()
         .write_to(&dir.join("public/edge1"))
         .unwrap();
+    let leaf = Leaf::mutual(&[format!("edge-c1.{DOMAIN}")]).with_addresses(&netns::inside(20));
+    pki.inside
+        .issue(&leaf)
+        .unwrap()
+        .write_to(&dir.join("inside/edge-c1"))
+        .unwrap();
     for number in [1, 2] {
         let names = [format!("registrar{number}.{DOMAIN}"), DOMAIN.to_owned()];
-        let leaf = Leaf::server(&names).with_addresses(&netns::inside(60 + number));
+        let leaf = Leaf::mutual(&names).with_addresses(&netns::inside(60 + number));
         let file = dir.join(format!("inside/registrar{number}"));
         pki.inside.issue(&leaf).unwrap().write_to(&file).unwrap();
     }
 }
 
-fn first([address, _]: [IpAddr; 2]) -> IpAddr {
+/// The IPv4 one of two.
+pub(crate) fn first([address, _]: [IpAddr; 2]) -> IpAddr {
     address
 }

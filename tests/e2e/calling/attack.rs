@@ -1,0 +1,5 @@
+//! What attackers try.
+
+mod flood;
+mod media;
+mod signalling;
