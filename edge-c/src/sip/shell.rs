@@ -396,13 +396,21 @@ impl Core {
         }
     }
 
-    /// Drains the core: its order is messages, then events, then what could not be sent, until nothing is left.
+    /// Drains the core: its order is messages, then events, then what could not be sent, until nothing is left. But a gate
+    /// opens before the message is sent that lets the client go on: it may be quick.
     fn settle(&mut self, now: Instant) {
         loop {
+            let mut events = Vec::new();
+            while let Some(event) = self.proxy.poll_event() {
+                match event {
+                    Event::GateOpen(_) => self.on_event(event),
+                    later => events.push(later),
+                }
+            }
             while let Some(transmit) = self.proxy.poll_transmit() {
                 self.transmit(transmit, now);
             }
-            while let Some(event) = self.proxy.poll_event() {
+            for event in events {
                 self.on_event(event);
             }
             if self.failed.is_empty() {

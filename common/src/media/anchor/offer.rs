@@ -164,10 +164,12 @@ impl Leg {
         };
         let mut suites = SmallVec::new();
         if is_secure {
-            suites.extend_from_slice(&SrtpSuite::OFFERED);
-            // A peer that took nothing better is offered it again.
-            let kept = before.and_then(|before| before.crypto.as_ref()?.suite());
-            suites.extend(kept.filter(|suite| !SrtpSuite::OFFERED.contains(suite)));
+            // What was agreed stays: phones that take a better suite in mid-call have been seen to go on sealing with the
+            // old one.
+            match before.and_then(|before| before.crypto.as_ref()?.suite()) {
+                Some(agreed) => suites.push(agreed),
+                None => suites.extend_from_slice(&SrtpSuite::OFFERED),
+            }
         }
         Target {
             profile: profile.with(protected),
