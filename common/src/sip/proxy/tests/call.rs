@@ -1,3 +1,5 @@
+//! INVITE to BYE, and what either side sees of it.
+
 use std::time::Duration;
 
 use super::world::*;

@@ -1,3 +1,5 @@
+//! CANCEL, and who ends a call that nobody ends.
+
 use std::time::Duration;
 
 use super::world::*;

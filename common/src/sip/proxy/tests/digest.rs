@@ -1,3 +1,5 @@
+//! Passwords that the edge checks itself.
+
 use std::time::Duration;
 
 use super::world::*;

@@ -1,3 +1,5 @@
+//! Nodes that fail, and what clients see of it.
+
 use std::time::Duration;
 
 use super::world::*;

@@ -1,3 +1,5 @@
+//! Path and Contact: two ways back.
+
 use std::time::Duration;
 
 use super::world::*;

@@ -1,3 +1,5 @@
+//! REGISTER: what it binds, and what it does not.
+
 use std::time::Duration;
 
 use super::world::*;

@@ -1,3 +1,5 @@
+//! Routes and flow tokens: own, foreign, forged.
+
 use std::time::Duration;
 
 use super::world::*;
