@@ -140,7 +140,12 @@ pub(crate) fn busy_tone(caller: &mut Phone, machine: &mut Agent, voice: &Voice) 
     caller.dial(&machine.aor()).unwrap();
     let invite = machine.wait_request("INVITE").unwrap();
     machine
-        .respond(&invite, "183 Session Progress", SDP, &voice.sdp().unwrap())
+        .respond(
+            &invite,
+            "183 Session Progress",
+            SDP,
+            &voice.answer(&invite).unwrap(),
+        )
         .unwrap();
     caller.wait_call("CALL_PROGRESS").unwrap();
     let speaker = voice.speak(audio_address(&invite).unwrap(), BUSY).unwrap();
@@ -213,7 +218,7 @@ pub(crate) fn connect(caller: (&mut Agent, &Voice), called: (&mut Agent, &Voice)
         let call = scope.spawn(move || caller.call(&target, &sdp).unwrap());
         let offer = called.wait_request("INVITE").unwrap();
         called
-            .respond(&offer, "200 OK", SDP, &other.sdp().unwrap())
+            .respond(&offer, "200 OK", SDP, &other.answer(&offer).unwrap())
             .unwrap();
         called.wait_request("ACK").unwrap();
         let (caller, answer) = call.join().unwrap();

@@ -58,12 +58,31 @@ impl Voice {
         &self.socket
     }
 
-    /// An offer or answer.
+    /// An offer.
     pub fn sdp(&self) -> Result<String> {
         Ok(self.sdp_at(self.socket.local_addr()?))
     }
 
-    /// The same, with an address that may be somebody else's.
+    /// The answer to an offer: it takes the suite of its own keys, by the tag that the offer gives it.
+    pub fn answer(&self, offer: &Message) -> Result<String> {
+        let sdp = self.sdp()?;
+        let Some(keys) = &self.keys else {
+            return Ok(sdp);
+        };
+        let own = keys.attribute();
+        let (_, suite) = own.split_once(' ').context("no suite")?;
+        let suite = suite.split(' ').next().unwrap_or_default();
+        let lines = offer
+            .body
+            .lines()
+            .filter_map(|line| line.strip_prefix("a=crypto:"));
+        let mut fields = lines.filter_map(|line| line.split_once(' '));
+        let taken = fields.find(|(_, rest)| rest.starts_with(suite));
+        let (tag, _) = taken.context("the offer has no such suite")?;
+        Ok(sdp.replace("a=crypto:1 ", &format!("a=crypto:{tag} ")))
+    }
+
+    /// An offer with an address that may be somebody else's.
     #[must_use]
     pub fn sdp_at(&self, address: SocketAddr) -> String {
         let (ip, port) = (address.ip(), address.port());

@@ -358,7 +358,7 @@ fn the_suite_with_short_tags_is_taken_when_there_is_no_other_and_offered_again_t
         "{answer}"
     );
     assert!(
-        offer.contains("a=crypto:4 AES_CM_128_HMAC_SHA1_32 "),
+        offer.contains("a=crypto:1 AES_CM_128_HMAC_SHA1_32 "),
         "{offer}"
     );
 }
