@@ -287,8 +287,10 @@ impl<'a> Description<'a> {
 /// One line out of a piece of text that ends in LF or at the end of the text.
 fn read_line(piece: &[u8], start: usize, previous: Option<&Line>) -> Option<Line> {
     let end = start + piece.len();
-    let value = piece.strip_suffix(b"\n").unwrap_or(piece);
-    let value = value.strip_suffix(b"\r").unwrap_or(value);
+    let value = match piece.strip_suffix(b"\n") {
+        Some(line) => line.strip_suffix(b"\r").unwrap_or(line),
+        None => piece,
+    };
     let kind = match value {
         [] => 0,
         [kind @ b'a'..=b'z', b'=', ..] => *kind,

@@ -247,6 +247,7 @@ fn descriptions_that_two_readers_could_read_differently_are_refused() {
         ("v=0\r\n", "", DescriptionError::Version),
         ("s=-", "s=-\r\r\na=x", DescriptionError::Line(3)),
         ("s=-", "s=-\0", DescriptionError::Line(3)),
+        ("a=ptime:20\r\n", "a=ptime:20\r", DescriptionError::Line(9)),
         ("s=-", "\r\ns=-", DescriptionError::Line(4)),
         ("s=-", "o=- 1 1 IN IP4 10.0.0.99", DescriptionError::Line(3)),
         ("s=-", "c=IN IP4 10.0.0.98", DescriptionError::Line(4)),
