@@ -16,7 +16,7 @@ use crate::media::class::MediaClass;
 use crate::media::plan::{IceCredentials, StreamId};
 use crate::media::supply::Family;
 use crate::redact::Secret;
-use crate::sdp::crypto::{SrtpKeys, SrtpSuite};
+use crate::sdp::crypto::{CryptoLine, SrtpKeys, SrtpSuite};
 use crate::sdp::description::{Description, Media};
 use crate::sdp::profile::{Protected, RtpProfile};
 use crate::sdp::rewrite::{MediaEdit, Place, RtpEdit, SessionEdit, rewrite};
@@ -80,8 +80,10 @@ impl Leg {
         if media.fields().port == 0 {
             return Ok(None);
         }
-        let offerer = Party::offer(media, from, self.terms.media, tools.settings)?;
         let agreed = self.agreed(dialog, media.index()).cloned();
+        let crypto = agreed.as_ref().and_then(|a| a.party(from).crypto.as_ref());
+        let kept = crypto.and_then(CryptoLine::suite);
+        let offerer = Party::offer(media, from, kept, self.terms.media, tools.settings)?;
         let stream = self.ensure_stream(tools, from, media, &offerer)?;
         let agreed = agreed.filter(|agreed| agreed.stream == stream);
         let target = offerer

@@ -39,10 +39,12 @@ pub(super) struct Offered<'a> {
 }
 
 impl Party {
-    /// Reads a line that `side` offers.
+    /// Reads a line that `side` offers. Of several suites `kept`, the one in use, is taken: phones that are made to change
+    /// in mid-call have been seen to go on sealing with the old one.
     pub(super) fn offer(
         media: &Media<'_>,
         side: Side,
+        kept: Option<SrtpSuite>,
         policy: MediaPolicy,
         settings: &AnchorSettings,
     ) -> Result<Self, Refusal> {
@@ -50,13 +52,13 @@ impl Party {
         match side {
             Side::Outer => {
                 if let Some(profile) = party.profile {
-                    party.crypto = Some(client_keys(media, profile)?);
+                    party.crypto = Some(client_keys(media, profile, kept)?);
                 }
                 party.forget_remote();
             }
             Side::Inner => {
                 if let Some(profile) = party.profile {
-                    party.crypto = inner_keys(media, profile, policy)?;
+                    party.crypto = inner_keys(media, profile, policy, kept)?;
                 }
                 party.check_remote(media, settings)?;
             }
@@ -142,12 +144,16 @@ impl Party {
     }
 }
 
-/// The client's keys: its best line that is not the suite with short tags, else that one.
-fn client_keys(media: &Media<'_>, profile: RtpProfile) -> Result<CryptoLine, Refusal> {
+/// The client's keys: the suite in use, else its best line that is not the suite with short tags, else that one.
+fn client_keys(
+    media: &Media<'_>,
+    profile: RtpProfile,
+    kept: Option<SrtpSuite>,
+) -> Result<CryptoLine, Refusal> {
     let has_fingerprint = media.inherited("fingerprint").is_some();
     match profile.protected {
         Protected::Dtls => Err(Refusal::DtlsOnly),
-        Protected::Srtp | Protected::No => match choose(media) {
+        Protected::Srtp | Protected::No => match choose(media, kept) {
             Some(line) => Ok(line),
             None if has_fingerprint => Err(Refusal::DtlsOnly),
             None if profile.protected == Protected::No => Err(Refusal::PlainRtp),
@@ -160,23 +166,26 @@ fn inner_keys(
     media: &Media<'_>,
     profile: RtpProfile,
     policy: MediaPolicy,
+    kept: Option<SrtpSuite>,
 ) -> Result<Option<CryptoLine>, Refusal> {
     match (profile.protected, policy) {
         (Protected::Dtls, _) => Err(Refusal::NoKeysInside),
-        (Protected::Srtp, _) => choose(media).map(Some).ok_or(Refusal::NoKeysInside),
+        (Protected::Srtp, _) => choose(media, kept).map(Some).ok_or(Refusal::NoKeysInside),
         (Protected::No, MediaPolicy::Srtp) => {
-            choose(media).map(Some).ok_or(Refusal::PlainRtpInside)
+            choose(media, kept).map(Some).ok_or(Refusal::PlainRtpInside)
         }
-        (Protected::No, MediaPolicy::AsOffered) => Ok(choose(media)),
+        (Protected::No, MediaPolicy::AsOffered) => Ok(choose(media, kept)),
         (Protected::No, MediaPolicy::Rtp) => Ok(None),
     }
 }
 
-fn choose(media: &Media<'_>) -> Option<CryptoLine> {
+fn choose(media: &Media<'_>, kept: Option<SrtpSuite>) -> Option<CryptoLine> {
     let lines: SmallVec<[CryptoLine; 4]> = crypto_lines(media).collect();
     let has_long_tags = |line: &&CryptoLine| line.suite() != Some(SrtpSuite::AesCm128HmacSha1_32);
-    let best = lines.iter().find(has_long_tags).or_else(|| lines.first());
-    best.cloned()
+    let is_kept = |line: &&CryptoLine| kept.is_some() && line.suite() == kept;
+    let best = lines.iter().find(is_kept);
+    let best = best.or_else(|| lines.iter().find(has_long_tags));
+    best.or_else(|| lines.first()).cloned()
 }
 
 /// The lines that can be used, in the peer's order.

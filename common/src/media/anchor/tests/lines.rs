@@ -449,3 +449,29 @@ fn a_client_that_moves_takes_its_address_to_the_engine() {
         Some("198.51.100.77".parse().unwrap())
     );
 }
+
+#[test]
+fn a_client_that_offers_more_suites_in_mid_call_keeps_the_one_in_use() {
+    let mut scene = Scene::new();
+    let call = scene.answered();
+    let all = FIVE.split("m=video").next().unwrap();
+
+    scene
+        .request(call, Side::Outer, OfferMethod::Invite, all)
+        .unwrap();
+    let answer = scene
+        .respond(
+            call,
+            Side::Inner,
+            OfferMethod::Invite,
+            OK,
+            "b",
+            &desk_audio(5000),
+        )
+        .unwrap();
+
+    assert!(
+        answer.contains("a=crypto:3 AES_CM_128_HMAC_SHA1_80 "),
+        "{answer}"
+    );
+}
