@@ -402,9 +402,10 @@ impl Core {
         loop {
             let mut events = Vec::new();
             while let Some(event) = self.proxy.poll_event() {
-                match event {
-                    Event::GateOpen(_) => self.on_event(event),
-                    later => events.push(later),
+                if matches!(event, Event::GateOpen(_)) {
+                    self.on_event(event);
+                } else {
+                    events.push(event);
                 }
             }
             while let Some(transmit) = self.proxy.poll_transmit() {
