@@ -1,6 +1,6 @@
 //! One stream between a client outside and a peer inside, packet by packet: SRTP outside, RTP or SRTP inside.
 //!
-//! A packet goes in with its buffer and a [`Verdict`] comes out: send it on, at its new length, or drop it. The payload
+//! A packet goes in with its buffer and a [`OuterVerdict`] or [`ToOuter`] comes out: send it on, at its new length, or drop it. The payload
 //! never leaves the caller's buffer, and nothing is allocated. Payload types, sequence numbers, timestamps and SSRCs stay as they are, so
 //! telephone events, comfort noise and redundancy pass untouched. What the client sends reaches the inside only if it is
 //! authentic and new, and only such packets decide where packets to the client go ([`super::latch`]).

@@ -37,7 +37,7 @@ pub(super) enum DigestCommand {
 pub(super) struct Who {
     /// The user name that the phone sends
     user: String,
-    /// The realm that edge-c asks in: `realm` of the [[registrar]], or the first of its hosts
+    /// The realm that edge-c asks in: `realm` of its registrar, or the first of its hosts
     realm: String,
 }
 

@@ -33,7 +33,7 @@ impl std::fmt::Debug for StreamService {
 }
 
 impl LinkClient {
-    /// Keeps [`limits::LINK_STREAM_CONNECTIONS`] as long as the control stream stands. Without a service there are none.
+    /// Keeps [`common::limits::LINK_STREAM_CONNECTIONS`] as long as the control stream stands. Without a service there are none.
     pub(super) async fn keep_streams(self: &Arc<Self>, drain: &Signal) {
         let Some(service) = &self.stream_service else {
             return std::future::pending().await;
