@@ -846,6 +846,8 @@ pub const SRTP_KEYS_PER_LINE_MAX: usize = 4;
 pub const ICE_FRAGMENT_BYTES_MAX: usize = 256;
 /// Messages of one leg whose rewritten bodies are kept for retransmissions: the last of each kind.
 pub const ANCHORED_MESSAGES_KEPT: usize = 6;
+/// Lines that could not be relayed and were not told of yet; more are forgotten, the oldest first.
+pub const ANCHOR_REFUSALS_KEPT: usize = 64;
 /// An offer without answer stands in the way of others no longer than this: above the longest wait for a final answer.
 pub const OFFER_AGE_MAX: Duration = Duration::from_secs(200);
 /// Longest connectivity check that is looked at: clients send about 100 octets.

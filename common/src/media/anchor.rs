@@ -145,6 +145,19 @@ pub enum Verdict {
     Refuse(Refusal),
 }
 
+/// A line in use that could not be relayed, in a description that went on without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineRefused {
+    /// Whose call.
+    pub leg: LegId,
+    /// Who described the line so.
+    pub from: Side,
+    /// The place of the line, from 0.
+    pub index: usize,
+    /// Why.
+    pub reason: Refusal,
+}
+
 /// What is the same for all legs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnchorSettings {
@@ -166,6 +179,8 @@ struct Tools<'a> {
     supply: &'a mut Supply,
     randomness: &'a mut Randomness,
     next: &'a mut u64,
+    /// Lines of this message that are not relayed.
+    refused: Vec<(usize, Refusal)>,
 }
 
 impl Tools<'_> {
@@ -183,6 +198,7 @@ pub struct Anchor {
     randomness: Randomness,
     legs: BTreeMap<LegId, Leg>,
     changes: VecDeque<PlanChange>,
+    refused: VecDeque<LineRefused>,
     next: u64,
 }
 
@@ -205,6 +221,7 @@ impl Anchor {
             randomness,
             legs: BTreeMap::new(),
             changes: VecDeque::new(),
+            refused: VecDeque::new(),
             next: 0,
         }
     }
@@ -244,9 +261,24 @@ impl Anchor {
             supply: &mut self.supply,
             randomness: &mut self.randomness,
             next: &mut self.next,
+            refused: Vec::new(),
         };
         let verdict = leg.handle(&mut tools, exchange, now);
         leg.settle(&mut tools, &mut self.changes, StopReason::Rejected);
+        if matches!(verdict, Verdict::Replace(_)) {
+            let from = exchange.from;
+            let refused = tools.refused.into_iter();
+            self.refused
+                .extend(refused.map(|(index, reason)| LineRefused {
+                    leg: id,
+                    from,
+                    index,
+                    reason,
+                }));
+            while self.refused.len() > limits::ANCHOR_REFUSALS_KEPT {
+                self.refused.pop_front();
+            }
+        }
         verdict
     }
 
@@ -261,6 +293,7 @@ impl Anchor {
             supply: &mut self.supply,
             randomness: &mut self.randomness,
             next: &mut self.next,
+            refused: Vec::new(),
         };
         leg.settle(&mut tools, &mut self.changes, StopReason::Rejected);
     }
@@ -275,6 +308,7 @@ impl Anchor {
             supply: &mut self.supply,
             randomness: &mut self.randomness,
             next: &mut self.next,
+            refused: Vec::new(),
         };
         leg.end(&mut tools, &mut self.changes, reason);
     }
@@ -282,5 +316,10 @@ impl Anchor {
     /// What the engine shall do next; drained after every call.
     pub fn poll_change(&mut self) -> Option<PlanChange> {
         self.changes.pop_front()
+    }
+
+    /// The next line that could not be relayed; drained after every call.
+    pub fn poll_refused(&mut self) -> Option<LineRefused> {
+        self.refused.pop_front()
     }
 }

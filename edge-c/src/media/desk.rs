@@ -12,7 +12,9 @@ use std::time::Instant;
 use common::id::{AllocId, EdgeIndex};
 use common::limits;
 use common::link::control::message::{MediaCommand, MediaReport};
-use common::media::anchor::{Anchor, AnchorSettings, Exchange, LegId, LegTerms, Refusal, Verdict};
+use common::media::anchor::{
+    Anchor, AnchorSettings, Exchange, LegId, LegTerms, Refusal, Side, Verdict,
+};
 use common::media::class::MediaClass;
 use common::media::plan::{OuterLeg, PlanChange, StopReason, StreamId};
 use common::media::session::Summary;
@@ -207,12 +209,34 @@ impl Desk {
     pub(super) fn handle_body(&mut self, leg: LegId, exchange: &Exchange<'_>) -> Verdict {
         let now = clock::now();
         let verdict = self.anchor.handle_body(leg, exchange, now);
-        if let Verdict::Refuse(refusal) = &verdict {
-            self.metrics.refused(*refusal);
+        if let Verdict::Refuse(reason) = verdict {
+            self.note_refused(leg, exchange.from, reason, None);
+        }
+        while let Some(line) = self.anchor.poll_refused() {
+            self.note_refused(line.leg, line.from, line.reason, Some(line.index));
         }
         self.follow(Some(leg));
         self.release(now);
         verdict
+    }
+
+    /// A description went no further, or went on without the line of that place.
+    fn note_refused(&self, leg: LegId, from: Side, reason: Refusal, line: Option<usize>) {
+        self.metrics.refused(reason);
+        let side = match (reason, from) {
+            (Refusal::NoPorts, _) => "local",
+            (_, Side::Outer) => "downstream",
+            (_, Side::Inner) => "upstream",
+        };
+        let call = self.by_leg.get(&leg).and_then(|key| self.calls.get(key));
+        let call = call.map(|call| &call.call_id);
+        let remedy = reason.remedy();
+        match line {
+            Some(line) => {
+                tracing::info!(side, ?call, line, %reason, remedy, "a media line is not relayed");
+            }
+            None => tracing::info!(side, ?call, %reason, remedy, "media of a call refused"),
+        }
     }
 
     /// A call is over.

@@ -3,7 +3,7 @@
 
 use super::leg::{Agreed, Leg, Offer, OfferLine, Relayed};
 use super::party::{Offered, Party};
-use super::{Side, Tools};
+use super::{Refusal, Side, Tools};
 use crate::media::plan::IceCredentials;
 use crate::sdp::description::{Description, Media};
 use crate::sdp::profile::Protected;
@@ -20,7 +20,11 @@ impl Leg {
         let from = offer.from.other();
         let mut agreed = Vec::with_capacity(offer.lines.len());
         for (line, media) in offer.lines.iter().zip(description.media()) {
-            agreed.push(answered_line(tools, from, line, &media));
+            let answered = answered_line(tools, from, line, &media);
+            agreed.push(answered.unwrap_or_else(|reason| {
+                tools.refused.push((media.index(), reason));
+                None
+            }));
         }
         let mut edits = Vec::with_capacity(offer.lines.len());
         for (line, agreed) in offer.lines.iter().zip(&agreed) {
@@ -64,17 +68,16 @@ impl Leg {
     }
 }
 
-/// One line of an answer by `from`; `None` if it is rejected, or can't be relayed as answered.
+/// One line of an answer by `from`; `None` if it is rejected, an error if it can't be relayed as answered.
 fn answered_line(
-    tools: &mut Tools<'_>,
+    tools: &Tools<'_>,
     from: Side,
     line: &OfferLine,
     media: &Media<'_>,
-) -> Option<Agreed> {
-    let relayed = line.relayed.as_ref()?;
-    if media.fields().port == 0 {
-        return None;
-    }
+) -> Result<Option<Agreed>, Refusal> {
+    let Some(relayed) = line.relayed.as_ref().filter(|_| media.fields().port != 0) else {
+        return Ok(None);
+    };
     let mut answerer = answerer(tools, from, relayed, media)?;
     let target_mux = relayed.target.as_ref().is_some_and(|t| t.rtcp_mux);
     answerer.has_rtcp_mux &= target_mux;
@@ -90,21 +93,30 @@ fn answered_line(
             ..ice
         }),
     });
-    Some(Agreed {
+    Ok(Some(Agreed {
         stream: relayed.stream,
         outer,
         inner,
         ice,
-    })
+    }))
 }
 
-fn answerer(tools: &Tools<'_>, from: Side, relayed: &Relayed, media: &Media<'_>) -> Option<Party> {
+fn answerer(
+    tools: &Tools<'_>,
+    from: Side,
+    relayed: &Relayed,
+    media: &Media<'_>,
+) -> Result<Party, Refusal> {
     let target = relayed.target.as_ref();
     let offered = Offered {
         suites: target.map_or(&[], |target| &target.suites),
         is_optional: target
             .is_some_and(|target| from == Side::Inner && target.profile.protected == Protected::No),
     };
-    let party = Party::answer(media, from, offered, tools.settings).ok()?;
-    (party.profile.is_some() == target.is_some()).then_some(party)
+    let party = Party::answer(media, from, offered, tools.settings)?;
+    if party.profile.is_some() == target.is_some() {
+        Ok(party)
+    } else {
+        Err(Refusal::NoMedia)
+    }
 }

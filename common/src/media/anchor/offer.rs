@@ -42,6 +42,7 @@ impl Leg {
                 Err(Refusal::NoPorts) => return Err(Refusal::NoPorts),
                 Err(reason) => {
                     refusal = refusal.or(Some(reason));
+                    tools.refused.push((media.index(), reason));
                     None
                 }
             };

@@ -9,7 +9,7 @@ use crate::sdp::description::DescriptionError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
 pub enum Refusal {
     /// The client offers DTLS-SRTP (RFC 5763) and no keys in the description.
-    #[error("the client offers SRTP by DTLS only; let it offer SDES keys (a=crypto)")]
+    #[error("the client offers SRTP by DTLS only")]
     DtlsOnly,
     /// Another offer waits for its answer.
     #[error("another offer of this call waits for its answer")]
@@ -23,20 +23,20 @@ pub enum Refusal {
     /// No m-line can be relayed.
     #[error("no media line can be relayed")]
     NoMedia,
-    /// The client offers SRTP without a key that can be used.
-    #[error("the client offers SRTP without a suite that is supported (a=crypto)")]
+    /// The client offers or answers SRTP without a key that can be used.
+    #[error("the client has SRTP without a suite that is supported")]
     NoKeys,
-    /// The inner peer offers SRTP without a key that can be used.
-    #[error("the inner peer offers SRTP without a suite that is supported (a=crypto)")]
+    /// The inner peer offers or answers SRTP without a key that can be used.
+    #[error("the inner peer has SRTP without a suite that is supported")]
     NoKeysInside,
     /// Ports or calls are used up.
     #[error("no media ports are ready")]
     NoPorts,
     /// The client offers media without SRTP.
-    #[error("the client offers media without SRTP; let it offer SDES keys (a=crypto)")]
+    #[error("the client offers media without SRTP")]
     PlainRtp,
     /// The inner peer offers media without SRTP, and its registrar demands it.
-    #[error("the inner peer offers media without SRTP, but the registrar's media is \"srtp\"")]
+    #[error("the inner peer offers media without SRTP")]
     PlainRtpInside,
     /// Over one of the limits.
     #[error("the session description is too long or has too many media lines")]
@@ -77,6 +77,25 @@ impl Refusal {
             | Self::PlainRtp
             | Self::PlainRtpInside
             | Self::TooLong => None,
+        }
+    }
+
+    /// What an operator can do about it.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::DtlsOnly | Self::PlainRtp => "let the client offer SDES keys (a=crypto)",
+            Self::Glare => "nothing: who was refused tries again",
+            Self::InnerAddress => "widen [media] networks if that address is right",
+            Self::Malformed | Self::TooLong => "look at who wrote it",
+            Self::NoKeys | Self::NoKeysInside => {
+                "let it have AES_CM_128_HMAC_SHA1_80, AEAD_AES_128_GCM or AEAD_AES_256_GCM"
+            }
+            Self::NoMedia => "none if it is not needed: only media over UDP is relayed",
+            Self::NoPorts => "widen [media] ports of both edges; used ports come back after 30 s",
+            Self::PlainRtpInside => {
+                "switch SRTP on there, or set media of the [[registrar]] to \"rtp\" or \"as-offered\""
+            }
         }
     }
 

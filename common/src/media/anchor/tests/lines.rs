@@ -2,7 +2,7 @@
 
 use super::scene::{Scene, audio, client_audio, desk_audio, key};
 use crate::limits;
-use crate::media::anchor::{MediaPolicy, OfferMethod, Refusal, Side};
+use crate::media::anchor::{LineRefused, MediaPolicy, OfferMethod, Refusal, Side};
 use crate::media::class::MediaClass;
 use crate::media::plan::{PlanChange, SrtpSuite, StopReason, StreamKind};
 
@@ -154,8 +154,17 @@ fn lines_that_cannot_be_relayed_are_off_without_disturbing_the_others() {
     let call = scene.call(Side::Outer, MediaPolicy::Rtp);
 
     let offer = scene.invite(call, TEXT).unwrap();
+    let refused = scene.anchor.poll_refused();
 
     assert_eq!(protocols(&offer), ["RTP/AVP", "RTP/AVP", "-", "RTP/AVP"]);
+    let expected = LineRefused {
+        leg: call.leg,
+        from: Side::Outer,
+        index: 2,
+        reason: Refusal::NoMedia,
+    };
+    assert_eq!(refused, Some(expected));
+    assert_eq!(scene.anchor.poll_refused(), None);
     assert!(offer.contains("a=fmtp:100 98/98/98\r\n"), "{offer}");
 }
 
@@ -394,6 +403,8 @@ fn an_answer_at_a_forbidden_address_switches_the_line_off() {
 
     assert_eq!(media(&passed), ["m=audio 0 RTP/SAVP"]);
     assert_eq!(scene.changes(), []);
+    let reason = scene.anchor.poll_refused().map(|line| line.reason);
+    assert_eq!(reason, Some(Refusal::InnerAddress));
 }
 
 #[test]
