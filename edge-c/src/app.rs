@@ -27,6 +27,7 @@ use crate::allow_list::LiveAllowList;
 use crate::config::Config;
 use crate::dial::InsideTls;
 use crate::discovery::Discovery;
+use crate::discovery::dns::Dns;
 use crate::discovery::srv::Dice;
 use crate::link_client::{self, LinkClient};
 use crate::metrics::Metrics;
@@ -109,13 +110,7 @@ impl App {
         let inside_tls = Arc::new(ArcSwap::from_pointee(
             settings::inside_tls(config).map_err(unusable)?,
         ));
-        let uds = Uds::new(
-            Arc::clone(&inside_tls),
-            Arc::clone(&dns),
-            config.inside.bind_address,
-            settings::uds_timeouts(config),
-        );
-        let uds = Arc::new(uds.counting(metrics.clone()));
+        let uds = Arc::new(uds(config, &inside_tls, &dns).counting(metrics.clone()));
         let sessions = Sessions::open(
             settings::session_config(config),
             Arc::new(SystemRandom),
@@ -275,6 +270,16 @@ impl App {
         let nodes = Arc::clone(&self.discovery.nodes().borrow());
         renew_automatic_rules(self, &nodes);
     }
+}
+
+fn uds(config: &Config, tls: &InsideTls, dns: &Arc<Dns>) -> Uds {
+    let (tls, dns) = (Arc::clone(tls), Arc::clone(dns));
+    Uds::new(
+        tls,
+        dns,
+        config.inside.bind_address,
+        settings::uds_timeouts(config),
+    )
 }
 
 fn allow_list(config: &Config) -> Result<LiveAllowList, RunError> {
