@@ -288,7 +288,10 @@ impl Sip {
 
 async fn take_stream(shell: Arc<Shell>, edge: EdgeIndex, arrived: Arrived) {
     let preface = arrived.preface();
-    let StreamProtocol::Sip = preface.protocol;
+    match preface.protocol {
+        StreamProtocol::Sip => {}
+        StreamProtocol::Xmpp => return arrived.refuse(Refusal::NotServed),
+    }
     let peer = FlowPeer {
         edge,
         client: preface.client,

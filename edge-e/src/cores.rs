@@ -46,6 +46,7 @@ pub struct Cores {
 struct Table {
     cores: BTreeMap<CoreId, Arc<Core>>,
     domains: HashMap<Domain, DomainEntry>,
+    xmpp_domains: HashMap<Domain, Vec<Arc<Core>>>,
     realm: Realm,
 }
 
@@ -232,6 +233,25 @@ impl Cores {
         chosen.map(Arc::clone).ok_or(NoRoute::LinkDown)
     }
 
+    /// The core that a new XMPP stream for `domain` goes to: of those that serve it, the one with the fewest streams. None
+    /// that drains or has no connection for streams.
+    ///
+    /// # Errors
+    /// [`NoRoute`] if there is none.
+    pub fn xmpp_streams(&self, domain: &Domain) -> Result<Arc<Core>, NoRoute> {
+        let table = self.table.load();
+        let chosen = least_streams(table.xmpp_domain(domain)?.iter());
+        chosen.map(Arc::clone).ok_or(NoRoute::LinkDown)
+    }
+
+    /// Whether any core serves the XMPP domain.
+    ///
+    /// # Errors
+    /// [`NoRoute`] if none does.
+    pub fn check_xmpp_domain(&self, domain: &Domain) -> Result<(), NoRoute> {
+        self.table.load().xmpp_domain(domain).map(|_| ())
+    }
+
     /// What `get_edge_sso` answers for `domain`.
     ///
     /// # Errors
@@ -340,7 +360,22 @@ impl Table {
         self.domains.get(domain).ok_or(missing)
     }
 
+    fn xmpp_domain(&self, domain: &Domain) -> Result<&[Arc<Core>], NoRoute> {
+        // A core that serves no XMPP has said so by its policy.
+        let missing = if self.domains.is_empty() {
+            NoRoute::LinkDown
+        } else {
+            NoRoute::DomainUnknown
+        };
+        let cores = self.xmpp_domains.get(domain).ok_or(missing)?;
+        Ok(cores)
+    }
+
     fn add(&mut self, core: &Arc<Core>, policy: &Policy) {
+        for domain in policy.xmpp_domains.iter().take(limits::DOMAINS_MAX) {
+            let cores = self.xmpp_domains.entry(domain.clone()).or_default();
+            cores.push(Arc::clone(core));
+        }
         if let Ok(realm) = Realm::parse(&policy.realm) {
             self.realm = realm;
         }
@@ -548,6 +583,7 @@ mod tests {
         Command::Policy(Policy {
             realm: "Cisco-Edge".into(),
             domains: domains.collect(),
+            xmpp_domains: Vec::new(),
         })
     }
 
@@ -596,6 +632,29 @@ mod tests {
                 .map(|_| ()),
             Err(NoRoute::LinkDown)
         );
+    }
+
+    #[test]
+    fn an_xmpp_domain_is_known_if_a_core_serves_it_as_one() {
+        let cores = Cores::default();
+        let (chat, mail) = (domain("chat.test"), domain("a.test"));
+        assert_eq!(cores.check_xmpp_domain(&chat), Err(NoRoute::LinkDown));
+
+        let core = join(&cores, 1, &["a.test"]);
+        let policy = Policy {
+            realm: "Cisco-Edge".into(),
+            domains: vec![DomainPolicy {
+                name: mail.clone(),
+                sso_document: String::new(),
+            }],
+            xmpp_domains: vec![chat.clone()],
+        };
+        cores.apply(&core, Command::Policy(policy));
+
+        assert_eq!(cores.check_xmpp_domain(&chat), Ok(()));
+        assert_eq!(cores.check_xmpp_domain(&mail), Err(NoRoute::DomainUnknown));
+        let route = cores.xmpp_streams(&chat).map(|_| ());
+        assert_eq!(route, Err(NoRoute::LinkDown), "no connection for streams");
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::net::{ClientAddr, Domain};
 pub enum StreamProtocol {
     /// SIP: the body consists of frames of [`super::flow`].
     Sip,
+    /// XMPP: frames as well. A message is any piece of the XML stream, or one whole message of a WebSocket (RFC 7395).
+    Xmpp,
 }
 
 impl StreamProtocol {
@@ -25,6 +27,7 @@ impl StreamProtocol {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sip => "sip",
+            Self::Xmpp => "xmpp",
         }
     }
 }
@@ -34,7 +37,7 @@ impl StreamProtocol {
 pub enum ClientTransport {
     /// TLS over TCP.
     Tls,
-    /// A WebSocket over TLS (RFC 7118).
+    /// A WebSocket over TLS (RFC 7118, RFC 7395).
     Wss,
 }
 
@@ -84,7 +87,7 @@ pub struct StreamPreface {
     pub server_name: Option<Domain>,
     /// The version of TLS.
     pub tls_version: TlsVersion,
-    /// The service domain, where the path of a WebSocket names it.
+    /// The service domain, where the path of a WebSocket or the header of an XMPP stream names it.
     pub domain: Option<Domain>,
     /// The connection's id in the logs of both edges.
     pub tracking: TrackingId,
@@ -125,7 +128,7 @@ impl StreamPreface {
     /// # Errors
     /// [`StreamPrefaceError`] if one is missing, doubled or unreadable.
     pub fn read(protocol: &str, mut fields: HeaderMap) -> Result<Self, StreamPrefaceError> {
-        let protocol = [StreamProtocol::Sip]
+        let protocol = [StreamProtocol::Sip, StreamProtocol::Xmpp]
             .into_iter()
             .find(|known| known.as_str() == protocol)
             .ok_or(StreamPrefaceError::Protocol)?;
@@ -220,8 +223,14 @@ mod tests {
             ..preface()
         };
 
-        for preface in [preface(), bare] {
-            assert_eq!(StreamPreface::read("sip", preface.fields()), Ok(preface));
+        let xmpp = StreamPreface {
+            protocol: StreamProtocol::Xmpp,
+            ..preface()
+        };
+
+        for preface in [preface(), bare, xmpp] {
+            let protocol = preface.protocol.as_str();
+            assert_eq!(StreamPreface::read(protocol, preface.fields()), Ok(preface));
         }
     }
 

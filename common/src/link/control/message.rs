@@ -60,6 +60,9 @@ pub struct Policy {
     pub realm: String,
     /// The domains the core serves.
     pub domains: Vec<DomainPolicy>,
+    /// The XMPP domains the core serves; an edge that is older than this field knows of none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub xmpp_domains: Vec<Domain>,
 }
 
 /// A domain the core serves.

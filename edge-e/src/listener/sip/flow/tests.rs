@@ -66,7 +66,14 @@ pub(crate) async fn link(
         sso_document: String::new(),
     }];
     let realm = "edge".into();
-    cores.apply(&core, CoreCommand::Policy(Policy { realm, domains }));
+    cores.apply(
+        &core,
+        CoreCommand::Policy(Policy {
+            realm,
+            domains,
+            xmpp_domains: Vec::new(),
+        }),
+    );
     let (near, far) = tokio::io::duplex(1 << 16);
     let (sender, arrived) = mpsc::channel(16);
     let driven = Arc::clone(&core);
