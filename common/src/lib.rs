@@ -15,6 +15,7 @@
 //! | [`sip`] | SIP messages, transactions and the proxy core |
 //! | [`media`] | offer and answer over ports of the pair, RTP and SRTP, what crosses the media trunk |
 //! | [`link`] | control commands, the greeting and the preface on the link between the edges |
+//! | [`xmpp`] | XMPP until authentication is done: streams, features, SASL as it passes |
 //! | [`session`] | who is signed in; owns no socket |
 //! | [`telemetry`] | names and labels of metrics and log fields |
 //! | [`config`] | reading configuration files and saying what is wrong with them |
@@ -43,3 +44,4 @@ pub mod testing;
 pub mod time;
 pub mod tls;
 pub mod wire;
+pub mod xmpp;

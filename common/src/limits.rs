@@ -865,3 +865,24 @@ pub const MEDIA_PASSES_MAX: usize = 64;
 pub const MEDIA_INPUTS_MAX: usize = 8192;
 /// Send and receive buffer asked for a public media socket: half a second of the largest video m-line.
 pub const MEDIA_SOCKET_BUFFER_BYTES: usize = 1024 * 1024;
+
+// --- xmpp ---
+
+/// A name, an attribute's value, or a piece of text before authentication: certificates never are in there, tokens are.
+pub const XMPP_TOKEN_BYTES_MAX: usize = 8192;
+/// All of the dialogue before TLS: a header and one element, with room for long names and some whitespace.
+pub const XMPP_OPENING_BYTES_MAX: usize = 4096;
+/// One element of a client before authentication; a lower limit is forbidden (RFC 6120 section 13.12).
+pub const XMPP_ELEMENT_BYTES_MAX: usize = 10_000;
+/// A node's feature list: entity capabilities and dozens of mechanisms fit.
+pub const XMPP_FEATURES_BYTES_MAX: usize = 32 * 1024;
+/// All that a client may send before it is authenticated: three attempts with long tokens.
+pub const XMPP_LOGIN_BYTES_MAX: usize = 64 * 1024;
+/// Elements within elements before authentication; real ones have five.
+pub const XMPP_DEPTH_MAX: usize = 32;
+/// Nodes that a node may point at, one after the other: home, backup, and one that has just changed.
+pub const XMPP_REDIRECTIONS_MAX: u32 = 3;
+/// Failed attempts on one stream; RFC 6120 section 6.4.5 wants two to five retries.
+pub const SASL_FAILURES_MAX: u32 = 3;
+/// A mechanism's name (RFC 4422 section 3.1 allows 20; some in use are longer).
+pub const SASL_MECHANISM_BYTES_MAX: usize = 40;
