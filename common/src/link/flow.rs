@@ -16,7 +16,8 @@ pub enum Frame {
     AuthFailed,
     /// edge-c to edge-e: close the client's connection once what came before is written.
     Close(FlowClose),
-    /// edge-c to edge-e: what the client may send from now on. [`Gate::Register`] holds until the first of these.
+    /// edge-c to edge-e: what the client may send from now on. [`Gate::Register`] holds until the first of these; for
+    /// XMPP, [`Gate::Open`] says that the client is authenticated.
     Gate(Gate),
     /// Either way: one whole message, never empty.
     Message(Bytes),
@@ -53,6 +54,8 @@ impl Gate {
 pub enum FlowClose {
     /// edge-c stops; another core takes the client.
     Draining,
+    /// The conversation is over: the server inside, or the client, has said so.
+    Ended,
     /// A reason that this version doesn't know.
     Other,
     /// More is open than edge-c keeps.
@@ -65,6 +68,8 @@ pub enum FlowClose {
     Slow,
     /// The client did not sign on in time.
     Unbound,
+    /// The server inside is gone.
+    UpstreamLost,
 }
 
 impl FlowClose {
@@ -73,12 +78,14 @@ impl FlowClose {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Draining => "draining",
+            Self::Ended => "ended",
             Self::Other => "other",
             Self::Overloaded => "overloaded",
             Self::PeerMisbehaved => "peer_misbehaved",
             Self::Revoked => "revoked",
             Self::Slow => "slow",
             Self::Unbound => "unbound",
+            Self::UpstreamLost => "upstream_lost",
         }
     }
 
@@ -91,6 +98,8 @@ impl FlowClose {
             Self::Revoked => 4,
             Self::Slow => 5,
             Self::Unbound => 6,
+            Self::Ended => 7,
+            Self::UpstreamLost => 8,
         }
     }
 
@@ -102,6 +111,8 @@ impl FlowClose {
             4 => Self::Revoked,
             5 => Self::Slow,
             6 => Self::Unbound,
+            7 => Self::Ended,
+            8 => Self::UpstreamLost,
             // A newer edge-c may know more reasons; the connection is to be closed for each of them.
             _ => Self::Other,
         }
@@ -312,12 +323,14 @@ mod tests {
     fn all() -> Vec<Frame> {
         let closes = [
             FlowClose::Draining,
+            FlowClose::Ended,
             FlowClose::Other,
             FlowClose::Overloaded,
             FlowClose::PeerMisbehaved,
             FlowClose::Revoked,
             FlowClose::Slow,
             FlowClose::Unbound,
+            FlowClose::UpstreamLost,
         ];
         let mut frames = vec![
             Frame::Message(Bytes::from_static(b"REGISTER sip:example.com SIP/2.0\r\n")),

@@ -246,8 +246,9 @@ impl Login {
             return self.fail_attempt("malformed-request");
         };
         if let Some(attempt) = attempt {
-            // Whoever stands between could have broken SCRAM only to see the password.
-            if attempt.is_plain() && self.has_scram_failed {
+            // Whoever stands between could have broken SCRAM only to see the password. And the certificate that the node
+            // would look at for EXTERNAL is the edge's.
+            if attempt.is_plain() && self.has_scram_failed || attempt.is_external() {
                 self.attempt = Some(attempt);
                 return self.fail_attempt("invalid-mechanism");
             }

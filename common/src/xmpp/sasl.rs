@@ -71,6 +71,12 @@ impl Attempt {
         self.mechanism.starts_with("SCRAM-")
     }
 
+    /// Does the mechanism rely on the client's certificate, which ends at the edge?
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        self.mechanism == "EXTERNAL"
+    }
+
     /// Does the mechanism show the password to whoever reads along?
     #[must_use]
     pub fn is_plain(&self) -> bool {
@@ -99,6 +105,8 @@ fn user(mechanism: &str, response: &[u8]) -> Option<String> {
         "CISCO-VTG-TOKEN" => field(response, 0, "userid=")?.to_owned(),
         // RFC 7628 section 3.1: the GS2 header n,a=user,
         "OAUTHBEARER" | "OAUTH10A" => unescape(field(response, b',', "a=")?)?,
+        // XEP-0484: user NUL hashed token
+        token if token.starts_with("HT-") => text(response.split(|b| *b == 0).next()?)?.to_owned(),
         // NUL user NUL token, as several servers have it
         "X-OAUTH2" => text(response.split(|b| *b == 0).nth(1)?)?.to_owned(),
         // RFC 5802 section 7: gs2-header n=user,r=..
@@ -181,6 +189,7 @@ mod tests {
                 b"n,a=alice@example.com,\x01auth=Bearer x\x01\x01",
                 Some("alice@example.com"),
             ),
+            ("HT-SHA-256-NONE", b"alice\0hash", Some("alice")),
             ("EXTERNAL", b"", None),
         ] {
             let attempt = auth(mechanism, response).unwrap().unwrap();

@@ -105,7 +105,7 @@ impl From<FlowClose> for Closed {
     fn from(reason: FlowClose) -> Self {
         match reason {
             FlowClose::Draining => Self::Draining,
-            FlowClose::Other => Self::Other,
+            FlowClose::Ended | FlowClose::Other | FlowClose::UpstreamLost => Self::Other,
             FlowClose::Overloaded => Self::Overloaded,
             FlowClose::PeerMisbehaved => Self::PeerMisbehaved,
             FlowClose::Revoked => Self::Revoked,

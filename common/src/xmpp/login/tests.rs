@@ -201,6 +201,16 @@ fn a_client_does_not_fall_to_plain_after_scram_failed() {
 }
 
 #[test]
+fn the_edge_s_own_certificate_speaks_for_nobody() {
+    let mut relay = Relay::with_features(FEATURES);
+
+    relay.client(&auth("EXTERNAL", b"alice@example.com"));
+
+    assert_eq!(relay.to_node, HEADER);
+    assert!(relay.to_client.ends_with("<invalid-mechanism/></failure>"));
+}
+
+#[test]
 fn stanzas_before_authentication_end_the_stream() {
     let mut relay = Relay::with_features(FEATURES);
 
