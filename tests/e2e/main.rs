@@ -10,6 +10,7 @@
 mod allow_list;
 mod bulk;
 mod calling;
+mod chat;
 mod clusters;
 mod demo;
 mod edge_config;

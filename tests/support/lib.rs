@@ -12,6 +12,7 @@
 //! | [`pair`] | the edges themselves: configured, started, stopped, killed |
 //! | [`http_server`], [`uds`] | the UDS simulator, the only home-made server in the tests |
 //! | [`sip`] | a registrar, phones and load for calls |
+//! | [`xmpp`] | IM and Presence nodes and clients for chat |
 //! | [`embedded_dns`], [`inner_world`] | everything inside as one process without root, for the demo |
 
 #![expect(
@@ -45,3 +46,4 @@ pub mod tls_forwarder;
 pub mod uds;
 pub mod wait;
 pub mod world;
+pub mod xmpp;

@@ -108,7 +108,11 @@ impl Dialer {
 
     /// Connects, and shakes hands.
     pub fn dial(&self) -> io::Result<Connection> {
-        let mut tcp = self.dial_tcp()?;
+        self.shake_hands(self.dial_tcp()?)
+    }
+
+    /// Shakes hands on a connection on which something else came first.
+    pub fn shake_hands(&self, mut tcp: TcpStream) -> io::Result<Connection> {
         let mut session = ClientConnection::new(Arc::clone(&self.config), self.name.clone())
             .map_err(io::Error::other)?;
         while session.is_handshaking() {

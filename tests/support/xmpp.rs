@@ -1,0 +1,19 @@
+//! Real peers for chat: IM and Presence nodes, clients, and an edge of somebody else's.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`prosody`], [`ejabberd`] | IM and Presence nodes |
+//! | [`reference_edge`] | `HAProxy` in the DMZ, in place of the pair |
+//! | [`chatter`] | slixmpp outside: signs in, talks, resumes |
+//! | [`page`] | `@xmpp/client`, over WebSocket |
+//! | [`wire`] | a client that says what it is told, byte for byte |
+
+pub mod chatter;
+mod daemon;
+pub mod ejabberd;
+pub mod page;
+pub mod prosody;
+pub mod reference_edge;
+pub mod wire;
+
+pub use daemon::Daemon;
