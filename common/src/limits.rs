@@ -145,6 +145,65 @@ pub const SSO_TEMPLATE_BYTES_MAX: usize = 16 * 1024;
 /// The query of an edge verb, in octets: an e-mail address has at most 254, percent-encoded 762.
 pub const VERB_QUERY_BYTES_MAX: usize = 2_048;
 
+// --- what several edge-c share ---
+
+/// For how long after the shared store fell silent known sessions go on. Longer than a restart or a failover of it; short
+/// enough that somebody whose session was ended elsewhere meanwhile is not let in for long.
+pub const STORE_GRACE: Duration = Duration::from_mins(5);
+/// How long connecting to the shared store may take, TLS and signing in included.
+pub const STORE_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the shared store may take for one answer; it takes less than a millisecond as a rule.
+pub const STORE_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a question about news waits in the store for some, which is also how soon a dead connection is asked again.
+pub const STORE_NEWS_WAIT: Duration = Duration::from_millis(500);
+/// The first pause before connecting again; doubled up to [`STORE_BACK_OFF_MAX`].
+pub const STORE_BACK_OFF_MIN: Duration = Duration::from_millis(50);
+/// The longest pause before connecting again.
+pub const STORE_BACK_OFF_MAX: Duration = Duration::from_secs(1);
+/// How long a start waits for the shared store before it goes on with what the snapshot has.
+pub const STORE_FIRST_SYNC_MAX: Duration = Duration::from_secs(5);
+/// How long a revocation waits until this node has read everything that was in the store when it was asked for.
+pub const STORE_CATCH_UP_MAX: Duration = Duration::from_secs(2);
+/// Changes that the store remembers for nodes that were away; who was away for more of them reads everything anew.
+pub const STORE_NEWS_MAX: usize = 100_000;
+/// Changes, or records, that are read at once.
+pub const STORE_BATCH: usize = 500;
+/// How often a node tells the others that it is there.
+pub const NODE_TELL_INTERVAL: Duration = Duration::from_secs(1);
+/// After this time without a word a node counts as gone.
+pub const NODE_GONE_AFTER: Duration = Duration::from_secs(5);
+/// The password of the shared store, in octets.
+pub const STORE_PASSWORD_BYTES_MAX: usize = 1_024;
+/// Refreshes of tokens under way at a time on one edge-c, and answers that are kept for others.
+pub const REFRESH_FLIGHTS_MAX: usize = 4_096;
+/// How long the right to refresh a token lasts while nothing was sent.
+pub const REFRESH_CLAIM_LIFETIME: Duration = Duration::from_secs(10);
+/// How long it is remembered that a token was sent and no answer came: longer than a client tries again.
+pub const REFRESH_DEPARTED_LIFETIME: Duration = Duration::from_secs(60);
+/// How long the answer is kept for others with the same token: a client that got no answer comes again within that time.
+pub const REFRESH_ANSWER_LIFETIME: Duration = Duration::from_secs(30);
+/// How long somebody waits for a refresh that is under way: longer than [`REFRESH_CLAIM_LIFETIME`], so that a turn nobody used
+/// comes round.
+pub const REFRESH_WAIT_MAX: Duration = Duration::from_secs(12);
+/// How often whoever waits asks.
+pub const REFRESH_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Refused addresses that one edge-c passes on.
+pub const BANS_MAX: usize = 20_000;
+/// Refused addresses that a link may lag behind before it is told all of them again.
+pub const BAN_QUEUE_MAX: usize = 256;
+/// Refused addresses in one message.
+pub const BANS_PER_MESSAGE: usize = 500;
+/// Two bans of one address that end this close to each other are the same.
+pub const BAN_SLACK: Duration = Duration::from_secs(5);
+/// The longest ban that one edge-e may ask the others for: an edge that was taken over must not lock people out for long.
+pub const BAN_SHARED_MAX: Duration = Duration::from_mins(60);
+/// Bans that one edge-e may ask the others for at a time, for the same reason.
+pub const BANS_PER_EDGE_MAX: u32 = 200;
+/// One more such ban in this time.
+pub const BAN_PER_EDGE_INTERVAL: Duration = Duration::from_secs(1);
+
+const _: () = assert!(NODE_TELL_INTERVAL.as_millis() * 3 < NODE_GONE_AFTER.as_millis());
+const _: () = assert!(STORE_ANSWER_TIMEOUT.as_millis() > STORE_NEWS_WAIT.as_millis());
 const _: () = assert!(FILTER_KEY_LEAD.as_secs() < FILTER_KEY_INTERVAL.as_secs());
 const _: () = assert!(SESSION_LIFETIME_DEFAULT.as_secs() <= SESSION_LIFETIME_MAX.as_secs());
 const _: () = assert!(SESSION_CREDENTIAL_BYTES_MAX * 2 < SESSION_RECORD_BYTES_MAX);

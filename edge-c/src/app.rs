@@ -133,7 +133,8 @@ impl App {
             live_edges.subscribe(),
         )
         .map_err(unusable)?
-        .counting(metrics.cluster_lookups.clone());
+        .counting(metrics.cluster_lookups.clone())
+        .counting_with(sessions.clone());
         let passwords = Arc::new(sip::passwords(config).map_err(unusable)?);
         let parts = Parts {
             sessions: sessions.clone(),

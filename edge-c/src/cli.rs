@@ -114,7 +114,7 @@ fn serve(file: &ConfigFile) -> Result<(), RunError> {
     let runtime = terminal::runtime().map_err(|error| unavailable("worker threads", &error))?;
     runtime.block_on(async {
         let shutdown = drain::termination().map_err(|error| unavailable("signals", &error))?;
-        app::run(loaded, log, shutdown).await
+        Box::pin(app::run(loaded, log, shutdown)).await
     })
 }
 

@@ -32,6 +32,7 @@ pub fn for_edge(config: &Config, edge: &Edge) -> Result<Policy, TemplateError> {
     Ok(Policy {
         realm: config.sign_in.realm.clone(),
         domains: domains.collect::<Result<_, _>>()?,
+        serves_sessions_of: Vec::new(),
         xmpp_domains: Vec::new(),
     })
 }

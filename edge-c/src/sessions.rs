@@ -4,28 +4,32 @@
 //!
 //! ```text
 //! sign-in ──issue──▶ Sessions ──▶ SessionStore (memory) ──every second──▶ Snapshot (sealed, on disk)
-//! request ─look_up─▶    │                                └─revocations, at once─▶
-//!                       └─ FilterFeed: keys and tombstones ──▶ link ──▶ every edge-e
+//! request ──find───▶    │                                └─revocations, at once─▶
+//!                       └─ FilterFeed: keys, tombstones, bans ──▶ link ──▶ every edge-e
 //! ```
 
-use std::future::Future;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::limits;
-use common::mra::cookie::{
-    CookieValue, FilterKeys, RANDOM_BYTES, Tombstone, cookie_domain, set_cookie,
-};
+use common::mra::cookie::{CookieValue, FilterKeys, RANDOM_BYTES, cookie_domain, set_cookie};
 use common::net::Domain;
+use common::policy::jail::Ban;
+use common::policy::rate_limit::network_of;
 use common::redact::{Redacted, Secret};
-use common::session::{Session, UserName};
+use common::session::{Session, SessionId, UserName};
 use common::time::UnixTime;
-use tokio::sync::{broadcast, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::sync::watch;
 
+use self::agreement::{Agreement, Alone, OwnNode};
+pub use self::agreement::{Nodes, StoreState};
+use self::announce::Announce;
 use self::database::{MakeDatabase, make_database};
+pub use self::flight::{Flight, Turn, TurnError};
 use self::key_ring::KeyRing;
+pub(crate) use self::logins::CountedLogin;
 use self::memory::{Bounds, MemoryStore};
 pub use self::random::{Random, RandomError, SystemRandom};
 pub use self::seal::SealError;
@@ -40,8 +44,13 @@ pub use self::types::{
     State,
 };
 
+mod agreement;
+mod announce;
+mod bans;
 mod database;
+mod flight;
 mod key_ring;
+mod logins;
 mod memory;
 pub mod random;
 mod seal;
@@ -52,6 +61,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod types;
+mod upkeep;
 
 /// All sessions of this edge-c. Clones share them.
 #[derive(Clone, Debug)]
@@ -63,10 +73,11 @@ struct Inner {
     cookie_domain: Option<Domain>,
     state_key: StateKey,
     store: Arc<dyn SessionStore>,
+    agreement: Arc<dyn Agreement>,
     snapshot: Option<Arc<Snapshot>>,
     ring: Mutex<KeyRing>,
     keys: watch::Sender<FilterKeys>,
-    tombstones: broadcast::Sender<Tombstone>,
+    announce: Announce,
     random: Arc<dyn Random>,
 }
 
@@ -96,21 +107,27 @@ impl Sessions {
             Some(_) | None => KeyRing::start(config.core, now, random.as_ref())?,
         };
         let (keys, _) = watch::channel(ring.filter_keys());
-        let (tombstones, _) = broadcast::channel(limits::TOMBSTONE_QUEUE_MAX);
-        let store = MemoryStore::new(Bounds::default(), snapshot.clone(), loaded);
+        let announce = Announce::default();
+        let memory = MemoryStore::new(
+            Bounds::default(),
+            snapshot.clone(),
+            loaded,
+            announce.clone(),
+        );
         let sessions = Self(Arc::new(Inner {
             lifetime: config.lifetime.min(limits::SESSION_LIFETIME_MAX),
             cookie_domain: config.cookie_domain,
             state_key,
-            store: Arc::new(store),
+            store: Arc::new(memory),
+            agreement: Arc::new(Alone::new(announce.clone())),
             snapshot,
             ring: Mutex::new(ring.clone()),
             keys,
-            tombstones,
+            announce,
             random,
         }));
         sessions.keep_ring(&ring);
-        sessions.roll_keys(now);
+        sessions.roll_at_start(now);
         Ok(sessions)
     }
 
@@ -172,7 +189,36 @@ impl Sessions {
         self.0
             .store
             .look_up(&cookie.session_id())
-            .filter(|session| !session.has_expired(now))
+            .filter(|session| !session.has_expired(now) && self.may_rely())
+    }
+
+    /// Finds the session of a cookie wherever it is kept, as another edge-c may have begun it this very moment.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the cookie is one of ours and nobody can say whether its session still lives.
+    pub async fn find(
+        &self,
+        cookie_text: &str,
+        now: UnixTime,
+    ) -> Result<Option<Arc<Session>>, StoreError> {
+        let Ok(cookie) = CookieValue::parse(cookie_text) else {
+            return Ok(None);
+        };
+        let is_live = |session: &Arc<Session>| !session.has_expired(now);
+        let id = cookie.session_id();
+        let state = self.0.agreement.state();
+        if let Some(session) = self.0.store.look_up(&id).filter(is_live) {
+            return match state {
+                StoreState::ReadOnly | StoreState::Up => Ok(Some(session)),
+                StoreState::Away => Err(StoreError::Unavailable(SILENT.to_owned())),
+            };
+        }
+        // Nobody but an edge makes the tag, so that nobody else makes this node ask the store; an old one needs no answer.
+        let is_ours = cookie.expiry() > now && self.ring().has_tagged(&cookie);
+        if !is_ours || self.is_revoked(&id) {
+            return Ok(None);
+        }
+        Ok(self.0.store.find(id).await?.filter(is_live))
     }
 
     /// Whether a user has a live session; with `address`, one that was begun from there.
@@ -180,7 +226,8 @@ impl Sessions {
     pub fn is_signed_in(&self, user: &UserName, address: Option<IpAddr>, now: UnixTime) -> bool {
         let sessions = self.0.store.of_user(user);
         let mut live = sessions.iter().filter(|session| !session.has_expired(now));
-        live.any(|session| address.is_none_or(|address| session.client.0.ip() == address))
+        self.may_rely()
+            && live.any(|session| address.is_none_or(|address| session.client.0.ip() == address))
     }
 
     /// A key for another purpose, derived from the state key: the same after every start, unless the state is in memory.
@@ -211,32 +258,21 @@ impl Sessions {
             .map(Some)
     }
 
-    /// Ends sessions before their time and tells every edge-e. When it returns, that outlives this process. Goes on to its
-    /// end even if nobody waits for it. Returns how many sessions there were.
+    /// Ends sessions before their time and tells every edge-e. When it returns, that outlives this process, and every node
+    /// that shares the store knows. Goes on to its end even if nobody waits for it. Returns how many sessions there were.
     ///
     /// # Errors
-    /// [`RevokeError`] if it may not outlive the process.
+    /// [`RevokeError`] if it may not outlive the process, or other nodes don't know yet.
     pub async fn revoke(&self, which: Selection) -> Result<usize, RevokeError> {
-        let sessions = self.clone();
-        let task = tokio::spawn(async move {
-            let revoked = Arc::clone(&sessions.0.store).revoke(which).await;
-            for tombstone in &revoked.tombstones {
-                // Nobody listens while no link is up: whoever joins fetches the state.
-                drop(sessions.0.tombstones.send(*tombstone));
-            }
-            revoked
-        });
+        let store = Arc::clone(&self.0.store);
+        let task = tokio::spawn(async move { store.revoke(which).await });
         let revoked = task.await.unwrap_or_else(|error| Revoked {
-            tombstones: Vec::new(),
+            count: 0,
             is_durable: Err(StoreError::NotDurable(error.to_string())),
         });
-        let count = revoked.tombstones.len();
-        tracing::info!(
-            count,
-            durable = revoked.is_durable.is_ok(),
-            "sessions revoked"
-        );
-        match revoked.is_durable {
+        let Revoked { count, is_durable } = revoked;
+        tracing::info!(count, durable = is_durable.is_ok(), "sessions revoked");
+        match is_durable {
             Ok(()) => Ok(count),
             Err(why) => Err(RevokeError { count, why }),
         }
@@ -263,9 +299,16 @@ impl Sessions {
     #[must_use]
     pub fn filter_state(&self) -> FilterState {
         FilterState {
-            keys: self.ring().filter_keys(),
+            keys: self.filter_keys(),
             tombstones: self.0.store.tombstones(),
+            bans: self.0.agreement.bans(),
         }
+    }
+
+    /// The filter keys that edges check cookies of this core with.
+    #[must_use]
+    pub fn filter_keys(&self) -> FilterKeys {
+        self.ring().filter_keys()
     }
 
     /// What changes from now on.
@@ -273,8 +316,38 @@ impl Sessions {
     pub fn filter_feed(&self) -> FilterFeed {
         FilterFeed {
             keys: self.0.keys.subscribe(),
-            tombstones: self.0.tombstones.subscribe(),
+            tombstones: self.0.announce.tombstones(),
+            bans: self.0.announce.bans(),
+            nodes: self.0.agreement.nodes(),
         }
+    }
+
+    /// Has an address refused by every edge-e, as one of them does; not for longer than [`limits::BAN_SHARED_MAX`].
+    pub async fn ban(&self, ban: Ban, now: UnixTime) {
+        let ban = Ban {
+            network: network_of(ban.network),
+            until: ban.until.min(now.plus(limits::BAN_SHARED_MAX)),
+        };
+        if let Err(error) = self.0.agreement.ban(ban).await {
+            tracing::debug!(side = "upstream", reason = %error, "a refused address is not told to other nodes");
+        }
+    }
+
+    /// The other nodes that share the store, and the edges that they see.
+    #[must_use]
+    pub fn nodes(&self) -> watch::Receiver<Arc<Nodes>> {
+        self.0.agreement.nodes()
+    }
+
+    /// Tells the other nodes which edges are linked to this one.
+    pub fn tell_edges(&self, edges: BTreeSet<Domain>) {
+        self.0.agreement.tell(OwnNode { edges });
+    }
+
+    /// Whether the shared store answers; without one it always does.
+    #[must_use]
+    pub fn store_state(&self) -> StoreState {
+        self.0.agreement.state()
     }
 
     /// Numbers for metrics.
@@ -283,80 +356,13 @@ impl Sessions {
         self.0.store.stats()
     }
 
-    /// Drops what has expired, rolls the filter keys if it is time, writes what changed. To be called every
-    /// [`limits::SESSION_FLUSH_INTERVAL`], which [`Sessions::run`] does.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the snapshot could not be written; the changes wait for the next call.
-    pub async fn maintain(&self, now: UnixTime) -> Result<(), StoreError> {
-        self.0.store.expire(now);
-        if self.is_roll_due(now) {
-            let sessions = self.clone();
-            let rolled = tokio::task::spawn_blocking(move || sessions.roll_keys(now)).await;
-            rolled.map_err(|error| StoreError::NotDurable(error.to_string()))?;
-        }
-        Arc::clone(&self.0.store).flush().await
+    /// What is known is good for nothing once the store has been silent for too long.
+    fn may_rely(&self) -> bool {
+        self.0.agreement.state() != StoreState::Away
     }
 
-    /// Maintains until `stop` ends, and once more after that, so that a clean stop loses nothing.
-    pub async fn run(&self, clock: impl Fn() -> UnixTime, stop: impl Future<Output = ()>) {
-        let mut ticks = tokio::time::interval(limits::SESSION_FLUSH_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut stop = std::pin::pin!(stop);
-        let mut was_ok = true;
-        loop {
-            // Both are cancel safe: a tick that isn't taken comes again.
-            let is_last = tokio::select! {
-                _ = ticks.tick() => false,
-                () = &mut stop => true,
-            };
-            let maintained = self.maintain(clock()).await;
-            match &maintained {
-                Err(why) if was_ok || is_last => {
-                    tracing::warn!(%why, "session snapshot cannot be written");
-                }
-                Ok(()) if !was_ok => tracing::info!("session snapshot is written again"),
-                Ok(()) | Err(_) => {}
-            }
-            was_ok = maintained.is_ok();
-            if is_last {
-                return;
-            }
-        }
-    }
-
-    fn is_roll_due(&self, now: UnixTime) -> bool {
-        self.next_ring(now).is_some()
-    }
-
-    fn next_ring(&self, now: UnixTime) -> Option<KeyRing> {
-        let interval = KeyRing::interval(self.0.lifetime);
-        // Without random octets the old keys stay: not worse than before.
-        self.ring()
-            .rolled(now, interval, self.0.random.as_ref())
-            .ok()
-            .flatten()
-    }
-
-    fn roll_keys(&self, now: UnixTime) {
-        let Some(next) = self.next_ring(now) else {
-            return;
-        };
-        self.keep_ring(&next);
-        let keys = next.filter_keys();
-        *self.ring() = next;
-        tracing::info!(generation = keys.latest.0, "filter keys rolled");
-        self.0.keys.send_replace(keys);
-    }
-
-    /// Keys that can't be kept are still used: a restart then signs users out, which is all that is lost.
-    fn keep_ring(&self, ring: &KeyRing) {
-        let Some(snapshot) = &self.0.snapshot else {
-            return;
-        };
-        if let Err(why) = snapshot.write_ring(ring) {
-            tracing::warn!(%why, "filter keys are not kept; a restart signs users out");
-        }
+    fn is_revoked(&self, id: &SessionId) -> bool {
+        self.0.store.is_revoked(id)
     }
 
     fn ring(&self) -> MutexGuard<'_, KeyRing> {
@@ -419,5 +425,6 @@ fn listed(session: &Session) -> Listed {
     }
 }
 
+const SILENT: &str = "it has been silent for too long";
 const KEY_FILE: &str = "state.key";
 const SNAPSHOT_FILE: &str = "sessions.redb";

@@ -36,6 +36,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::discovery::{Discovery, ServedDomain};
 use crate::home_cluster::HomeClusters;
 use crate::metrics::ClusterOutcome;
+use crate::sessions::Sessions;
 use crate::uds::{OnBehalf, Uds};
 use credentials::Credentials;
 pub use credentials::CredentialsError;
@@ -126,6 +127,8 @@ pub struct SignIn {
     homes: HomeClusters,
     proofs: Proofs,
     limit: LoginLimit,
+    /// Who knows what other nodes have counted, if there are any.
+    sessions: Option<Sessions>,
     /// Requests with the same credentials wait for one proof.
     flights: Shared<(Domain, Tag), Flight>,
     /// Proofs of different passwords by the same client go one after the other, so that the limit counts exactly.
@@ -133,6 +136,13 @@ pub struct SignIn {
 }
 
 impl SignIn {
+    /// Counts logins together with the nodes that share sessions.
+    #[must_use]
+    pub fn counting_with(mut self, sessions: Sessions) -> Self {
+        self.sessions = Some(sessions);
+        self
+    }
+
     /// Counts look-ups of home clusters from now on.
     #[must_use]
     pub fn counting(mut self, lookups: ByLabel<ClusterOutcome, Counter>) -> Self {
@@ -158,6 +168,7 @@ impl SignIn {
             uds,
             proofs: Proofs::new(config.credential_cache)?,
             limit: LoginLimit::new(config.login_limit),
+            sessions: None,
             flights: Shared::new(limits::SIGN_IN_FLIGHTS_MAX),
             gates: Shared::new(limits::SIGN_IN_FLIGHTS_MAX),
         })

@@ -30,7 +30,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, request};
 
 use crate::allow_list::LiveAllowList;
 use crate::metrics::{ListVerdict, Metrics, SignInOutcome};
-use crate::sessions::{NewSession, Sessions};
+use crate::sessions::{IssueError, NewSession, Sessions, StoreError};
 use crate::sign_in::{EdgeConfigRequest, Granted, SignIn, services_of};
 use crate::sip::passwords::Passwords;
 use crate::uds::OnBehalf;
@@ -184,7 +184,7 @@ impl Streams {
                     origin: &origin,
                     target,
                 };
-                let identified = self.identify(arrived, &head.headers)?;
+                let identified = self.identify(arrived, &head.headers).await?;
                 let authorised = self.authorise(identified, head.method.as_str())?;
                 self.relay(authorised, preface, head, body).await
             }
@@ -205,19 +205,30 @@ impl Streams {
             })
     }
 
-    fn identify<'a>(
+    /// The first of the request's cookies that names a session counts.
+    async fn session_of(
+        &self,
+        head: &HeaderMap,
+    ) -> Result<Option<(Arc<Session>, String)>, Refused> {
+        let now = clock::unix_now();
+        let mut failed = None;
+        for cookie in cookie::candidates(head) {
+            match self.sessions.find(cookie, now).await {
+                Ok(Some(session)) => return Ok(Some((session, cookie.to_owned()))),
+                Ok(None) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(None), |error| Err(unsure(&error)))
+    }
+
+    async fn identify<'a>(
         &self,
         arrived: Arrived<'a>,
         head: &HeaderMap,
     ) -> Result<Identified<'a>, Refused> {
-        let now = clock::unix_now();
-        let found = cookie::candidates(head).find_map(|cookie| {
-            self.sessions
-                .look_up(cookie, now)
-                .map(|session| (session, cookie))
-        });
         let remedy = "none: the client signs in again by itself";
-        let (session, cookie) = found.ok_or_else(|| {
+        let (session, cookie) = self.session_of(head).await?.ok_or_else(|| {
             self.metrics.sessions_unknown.inc();
             Refused::new(Refusal::SignInRequired, "no such session", remedy)
         })?;
@@ -228,7 +239,7 @@ impl Streams {
         Ok(Identified {
             arrived,
             session,
-            cookie: cookie.to_owned(),
+            cookie,
         })
     }
 
@@ -454,16 +465,7 @@ impl Streams {
             .sessions
             .issue(new, clock::unix_now())
             .await
-            .map_err(|error| {
-                let refusal = Refusal::Overloaded {
-                    retry_after: limits::LINK_DOWN_RETRY_AFTER,
-                };
-                Refused::new(
-                    refusal,
-                    error.to_string(),
-                    "look at the session store's state_dir",
-                )
-            })?;
+            .map_err(|error| not_begun(&error))?;
         self.metrics.sessions_issued.inc();
         let mut response = Response::new(Body::from(granted.document));
         let fields = response.headers_mut();
@@ -508,6 +510,28 @@ impl Streams {
         response
     }
 }
+
+/// Nobody can say whether the session lives: the client keeps it and comes again.
+fn unsure(error: &StoreError) -> Refused {
+    let refusal = Refusal::Overloaded {
+        retry_after: limits::LINK_DOWN_RETRY_AFTER,
+    };
+    Refused::new(refusal, error.to_string(), STORE_REMEDY)
+}
+
+fn not_begun(error: &IssueError) -> Refused {
+    let refusal = Refusal::Overloaded {
+        retry_after: limits::LINK_DOWN_RETRY_AFTER,
+    };
+    let remedy = match error {
+        IssueError::Seal(_) | IssueError::TooLarge => "look at the session store's state_dir",
+        IssueError::Store(_) => STORE_REMEDY,
+    };
+    Refused::new(refusal, error.to_string(), remedy)
+}
+
+const STORE_REMEDY: &str =
+    "look at the server that [session.redis] names, and at the network to it";
 
 const fn route_label(path: &EdgePath<'_>) -> Route {
     match path {

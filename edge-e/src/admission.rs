@@ -1,20 +1,32 @@
 //! Who may connect: limits for all clients together and for each address, before TLS costs anything.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use common::limits;
-use common::policy::jail::{Jail, Sentence};
+use common::policy::jail::{Ban, Jail, Sentence};
 use common::policy::rate_limit::{Quota, Rate, SlidingWindows, TokenBuckets, TooOften, network_of};
+use common::time::UnixTime;
 
 use crate::config::Limits;
 
 /// Counts connections and sign-in requests by address. An IPv6 client is its /64: it owns all of it.
-#[derive(Debug)]
 pub struct Admission {
     state: Mutex<State>,
+    /// Who hears of addresses that are blocked. Not set in tests of something else.
+    tell: OnceLock<Tell>,
+}
+
+type Tell = Box<dyn Fn(IpAddr, Duration) + Send + Sync>;
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_tuple("Admission").field(&*state).finish()
+    }
 }
 
 #[derive(Debug)]
@@ -65,7 +77,36 @@ impl Admission {
         };
         Arc::new(Self {
             state: Mutex::new(state),
+            tell: OnceLock::new(),
         })
+    }
+
+    /// Has `tell` called with each address that is blocked from now on, and for how long; of effect the first time.
+    pub fn on_block(&self, tell: impl Fn(IpAddr, Duration) + Send + Sync + 'static) {
+        self.tell.get_or_init(|| Box::new(tell));
+    }
+
+    /// Blocks addresses that another edge blocks.
+    pub fn block(&self, bans: &[Ban], now: Instant, unix_now: UnixTime) {
+        let mut state = self.lock();
+        let news = bans
+            .iter()
+            .filter(|ban| {
+                state
+                    .jail
+                    .block(ban.network, ban.until.since(unix_now), now)
+            })
+            .count();
+        drop(state);
+        if news > 0 {
+            tracing::info!(
+                side = "downstream",
+                count = news,
+                reason = "another edge blocks them",
+                remedy = "/status shows the addresses; [limits] jail exempt lets one in at once",
+                "addresses blocked"
+            );
+        }
     }
 
     /// Uses other limits from now on; who is connected stays. What addresses did until now is forgotten.
@@ -130,12 +171,18 @@ impl Admission {
     pub fn fail(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let mut state = self.lock();
         let was_blocked = state.jail.blocked_until(address, now).is_some();
-        match state.jail.fail(address, now) {
+        let sentence = state.jail.fail(address, now);
+        drop(state);
+        let blocked = match sentence {
             Sentence::Blocked { until } if !was_blocked => {
                 Some(until.saturating_duration_since(now))
             }
             Sentence::Blocked { .. } | Sentence::Counted | Sentence::Exempt => None,
+        };
+        if let (Some(time), Some(tell)) = (blocked, self.tell.get()) {
+            tell(network_of(address), time);
         }
+        blocked
     }
 
     /// How many addresses are blocked.
@@ -315,6 +362,30 @@ mod tests {
         assert!(admission.admit(address("192.0.2.2"), now).is_ok());
         assert_eq!(admission.jailed_addresses(now).len(), 1);
         assert!(admission.admit(guesser, now + limits::JAIL_BLOCK).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_one_edge_blocks_is_told_once_and_blocked_by_another() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let (here, there) = (Admission::new(LIMITS), Admission::new(LIMITS));
+        let heard = Arc::clone(&told);
+        here.on_block(move |network, time| heard.lock().unwrap().push((network, time)));
+        let (now, guesser) = (clock::now(), address("192.0.2.1"));
+        for _ in 0..9 {
+            here.fail(guesser, now);
+        }
+        let told = told.lock().unwrap().clone();
+        assert_eq!(told, [(guesser, limits::JAIL_BLOCK)]);
+
+        let ban = Ban {
+            network: guesser,
+            until: UnixTime(1_000).plus(limits::JAIL_BLOCK),
+        };
+        there.block(&[ban], now, UnixTime(1_000));
+
+        let refused = there.admit(guesser, now).map(drop);
+        assert_eq!(refused, Err(NotAdmitted::Jailed));
+        assert!(there.admit(address("192.0.2.2"), now).is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -140,6 +140,7 @@ impl App {
         let cores: Arc<Cores> = Arc::default();
         let workers = Workers::start("edge-e", config.worker_threads).map_err(unusable)?;
         let admission = Admission::new(config.limits.clone());
+        cores.share_blocks(&admission);
         let sip = Arc::new(Sip {
             cores: Arc::clone(&cores),
             admission: Arc::clone(&admission),

@@ -17,8 +17,9 @@ use common::link::control::message::{
 };
 use common::link::pick::{self, Candidate};
 use common::mra::access::Realm;
-use common::mra::cookie::{Checked, Filter, Refused};
+use common::mra::cookie::{Checked, Filter, FilterKeys, Refused};
 use common::net::Domain;
+use common::policy::jail::Ban;
 use common::runtime::clock;
 use common::runtime::exchange::Lines;
 use common::runtime::http_pool::{Exhausted, Lease, Pool};
@@ -28,6 +29,7 @@ use common::time::UnixTime;
 use http::HeaderMap;
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::admission::Admission;
 use crate::listener::media::MediaHandle;
 use crate::metrics::Metrics;
 
@@ -39,6 +41,8 @@ pub struct Cores {
     filter: RwLock<Filter>,
     /// Not set on an edge without media.
     media: OnceLock<MediaHandle>,
+    /// Who blocks what other edges block. Not set in tests of something else.
+    admission: OnceLock<Arc<Admission>>,
 }
 
 /// What requests are routed by: made anew whenever a core says something.
@@ -135,6 +139,19 @@ impl Cores {
         self.media.get_or_init(|| media);
     }
 
+    /// Addresses that other edges block are blocked there, and what is blocked there is told to every core; of effect the
+    /// first time.
+    pub fn share_blocks(self: &Arc<Self>, admission: &Arc<Admission>) {
+        self.admission.get_or_init(|| Arc::clone(admission));
+        let cores = Arc::downgrade(self);
+        admission.on_block(move |network, time| {
+            if let Some(cores) = cores.upgrade() {
+                let until = clock::unix_now().plus(time);
+                cores.report_ban(Ban { network, until });
+            }
+        });
+    }
+
     /// The media of this edge, if it has any.
     pub fn media(&self) -> Option<&MediaHandle> {
         self.media.get()
@@ -144,8 +161,13 @@ impl Cores {
     pub fn apply(&self, core: &Core, command: Command) -> bool {
         match command {
             Command::Drain => core.is_draining.store(true, Ordering::Relaxed),
-            Command::FilterKeys { keys } => match read_filter_keys(core.id, &keys) {
-                Some(keys) => write(&self.filter).set_keys(keys),
+            Command::Ban { bans } => {
+                if let Some(admission) = self.admission.get() {
+                    admission.block(&bans, clock::now(), clock::unix_now());
+                }
+            }
+            Command::FilterKeys { keys, also_of } => match read_filter_keys(core.id, &keys) {
+                Some(keys) => self.set_keys(keys, also_of),
                 None => {
                     tracing::warn!(side = "link", core = %core.name, reason = "no usable filter key",
                     remedy = "upgrade the older of the two edges", "a command was not understood");
@@ -212,10 +234,17 @@ impl Cores {
     ) -> Result<Arc<Core>, NoRoute> {
         let table = self.table.load();
         let entry = table.domain(domain)?;
+        let candidates: Vec<Candidate> = entry.cores.iter().map(|core| core.candidate()).collect();
+        // A session of a core that is away or going is served by any other that has it too.
+        let stand_in = session
+            .filter(|issuer| !entry.is_available(*issuer))
+            .and_then(|issuer| entry.stand_in(issuer));
+        if let Some(core) = stand_in {
+            return Ok(core);
+        }
         if session.is_some_and(|issuer| entry.is_lost(issuer, now)) {
             return Err(NoRoute::SessionLost);
         }
-        let candidates: Vec<Candidate> = entry.cores.iter().map(|core| core.candidate()).collect();
         let id = pick::pick(&candidates, session).ok_or(NoRoute::LinkDown)?;
         table.cores.get(&id).cloned().ok_or(NoRoute::LinkDown)
     }
@@ -302,6 +331,31 @@ impl Cores {
         }
     }
 
+    fn report_ban(&self, ban: Ban) {
+        for core in self.all().iter().filter(|core| core.is_connected()) {
+            if core.reports.try_send(Report::Banned(ban)).is_err() {
+                tracing::debug!(core = %core.name, "the core is not told of a blocked address");
+            }
+        }
+    }
+
+    /// Keys of cores that are away are taken from those that share them; of itself each core knows best.
+    fn set_keys(&self, keys: FilterKeys, also_of: Vec<CoreId>) {
+        let others: Vec<CoreId> = {
+            let by_id = lock(&self.by_id);
+            let is_away = |id: &CoreId| !by_id.get(id).is_some_and(|core| core.is_connected());
+            also_of.into_iter().filter(is_away).collect()
+        };
+        let mut filter = write(&self.filter);
+        for core in others.into_iter().filter(|core| *core != keys.core) {
+            filter.set_keys(FilterKeys {
+                core,
+                ..keys.clone()
+            });
+        }
+        filter.set_keys(keys);
+    }
+
     /// Sets the gauges of the link.
     pub fn count(&self, metrics: &Metrics) {
         let (mut busy, mut idle) = (0, 0);
@@ -342,6 +396,25 @@ fn least_streams<'a>(cores: impl Iterator<Item = &'a Arc<Core>>) -> Option<&'a A
 }
 
 impl DomainEntry {
+    fn is_available(&self, id: CoreId) -> bool {
+        self.cores
+            .iter()
+            .any(|core| core.id == id && core.is_available())
+    }
+
+    /// The least loaded of the cores that know the sessions of `issuer` too.
+    fn stand_in(&self, issuer: CoreId) -> Option<Arc<Core>> {
+        let serves = |core: &&Arc<Core>| {
+            let policy = lock(&core.policy);
+            let of = policy.as_ref().map(|policy| &policy.serves_sessions_of);
+            of.is_some_and(|of| of.contains(&issuer))
+        };
+        let able = self.cores.iter().filter(|core| core.is_available());
+        let able = able.filter(serves);
+        able.min_by_key(|core| core.candidate().load)
+            .map(Arc::clone)
+    }
+
     /// Whether the sessions of a core are better given up: it does not come back, and there is another one.
     fn is_lost(&self, issuer: CoreId, now: Instant) -> bool {
         let core = self.cores.iter().find(|core| core.id == issuer);
@@ -570,6 +643,7 @@ fn write(filter: &RwLock<Filter>) -> std::sync::RwLockWriteGuard<'_, Filter> {
 mod tests {
     use super::*;
     use common::link::control::message::DomainPolicy;
+    use common::mra::cookie::{CookieValue, FilterKey, KeyId};
 
     fn domain(name: &str) -> Domain {
         Domain::parse(name).unwrap()
@@ -584,6 +658,7 @@ mod tests {
             realm: "Cisco-Edge".into(),
             domains: domains.collect(),
             xmpp_domains: Vec::new(),
+            serves_sessions_of: Vec::new(),
         })
     }
 
@@ -648,6 +723,7 @@ mod tests {
                 sso_document: String::new(),
             }],
             xmpp_domains: vec![chat.clone()],
+            serves_sessions_of: Vec::new(),
         };
         cores.apply(&core, Command::Policy(policy));
 
@@ -697,6 +773,62 @@ mod tests {
 
         core.set_connected(true, late);
         assert!(cores.route(&a, first, late).is_ok());
+    }
+
+    #[test]
+    fn a_core_that_shares_sessions_stands_in_at_once_for_one_that_is_away_or_drains() {
+        let cores = Cores::default();
+        let (a, first) = (domain("a.test"), Some(CoreId(1)));
+        let core = join(&cores, 1, &["a.test"]);
+        join(&cores, 3, &["a.test"]);
+        let other = join(&cores, 2, &["a.test"]);
+        let Command::Policy(mut shared) = policy(&["a.test"]) else {
+            panic!("not a policy");
+        };
+        shared.serves_sessions_of = vec![CoreId(1)];
+        cores.apply(&other, Command::Policy(shared));
+        let serving = || cores.route(&a, first, clock::now()).map(|core| core.id());
+
+        assert_eq!(serving(), Ok(CoreId(1)));
+        cores.apply(&core, Command::Drain);
+        assert_eq!(serving(), Ok(CoreId(2)));
+        cores.apply(&core, policy(&["a.test"]));
+        assert_eq!(serving(), Ok(CoreId(1)));
+        core.set_connected(false, clock::now());
+        assert_eq!(serving(), Ok(CoreId(2)));
+        other.set_connected(false, clock::now());
+        assert_eq!(serving(), Ok(CoreId(1)), "nobody knows the session now");
+    }
+
+    #[test]
+    fn keys_of_a_core_that_is_away_are_taken_from_who_shares_them_and_no_others() {
+        let cores = Cores::default();
+        let first = join(&cores, 1, &["a.test"]);
+        let second = join(&cores, 2, &["a.test"]);
+        let keys = |octet: u8| FilterKeys {
+            core: CoreId(0),
+            latest: (7, FilterKey::new([octet; 32])),
+            earlier: None,
+        };
+        let cookie = |octet: u8| {
+            let key_id = KeyId {
+                core: CoreId(1),
+                generation: 7,
+            };
+            let key = FilterKey::new([octet; 32]);
+            let cookie = CookieValue::issue(&key, key_id, UnixTime(9), [0; 18]);
+            let field = format!("X-Auth={}", cookie.text());
+            HeaderMap::from_iter([(http::header::COOKIE, field.parse().unwrap())])
+        };
+        let passes = |octet| cores.check_session(&cookie(octet), UnixTime(1)).is_ok();
+
+        cores.apply(&first, Command::filter_keys(&keys(1), Vec::new()));
+        cores.apply(&second, Command::filter_keys(&keys(2), vec![CoreId(1)]));
+        assert!(passes(1) && !passes(2), "it speaks for itself");
+
+        first.set_connected(false, clock::now());
+        cores.apply(&second, Command::filter_keys(&keys(2), vec![CoreId(1)]));
+        assert!(passes(2) && !passes(1));
     }
 
     #[test]

@@ -8,10 +8,12 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::limits;
 use crate::policy::fading::Fading;
 use crate::policy::rate_limit::{Quota, SlidingWindows, network_of};
+use crate::time::UnixTime;
 
 /// When an address is refused, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +52,15 @@ pub enum Sentence {
     Counted,
     /// The address is exempt.
     Exempt,
+}
+
+/// An address (IPv6: the first of its /64 network) that one edge refuses and the others shall refuse too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ban {
+    /// Which, as [`network_of`] gives it.
+    pub network: IpAddr,
+    /// When it is let in again.
+    pub until: UnixTime,
 }
 
 /// The addresses (IPv6: /64 networks) that failed, and those that are refused.
@@ -102,6 +113,32 @@ impl Jail {
         };
         self.blocked.put(network, until, ());
         Sentence::Blocked { until }
+    }
+
+    /// Refuses `address` for `time` because another edge does, never longer than this jail would itself; whether that is
+    /// news. Who is exempt here stays exempt.
+    pub fn block(&mut self, address: IpAddr, time: Duration, now: Instant) -> bool {
+        self.blocked.expire(now);
+        let canonical = address.to_canonical();
+        if self
+            .policy
+            .exempt
+            .iter()
+            .any(|net| net.contains(&canonical))
+        {
+            return false;
+        }
+        let network = network_of(address);
+        let Some(until) = now.checked_add(time.min(self.policy.block)) else {
+            return false;
+        };
+        let known = self.blocked.get(&network, now).map(|(until, ())| until);
+        if time.is_zero() || known.is_some_and(|known| known >= until) {
+            return false;
+        }
+        self.failures.forget(&network);
+        self.blocked.put(network, until, ());
+        known.is_none()
     }
 
     /// Until when `address` is refused, if it is.
@@ -238,6 +275,24 @@ mod tests {
         assert!(!jail.release(v4(1)));
         assert_eq!(jail.blocked_until(v4(1), now), None);
         assert_eq!(jail.fail(v4(1), now), Sentence::Counted);
+    }
+
+    #[test]
+    fn an_address_that_another_edge_refuses_is_refused_here_too_but_not_longer() {
+        let now = epoch();
+        let mut jail = Jail::new(JailPolicy {
+            exempt: vec!["192.0.2.9/32".parse().unwrap()],
+            ..JailPolicy::default()
+        });
+
+        assert!(jail.block(v4(1), MINUTE * 3, now));
+        assert!(!jail.block(v4(1), MINUTE * 2, now), "shorter");
+        assert!(!jail.block(v4(1), MINUTE * 600, now), "known already");
+        assert!(!jail.block(v4(9), MINUTE, now), "exempt");
+        assert!(!jail.block(v4(2), Duration::ZERO, now), "over");
+
+        assert_eq!(jail.blocked_until(v4(1), now), Some(now + MINUTE * 10));
+        assert_eq!(jail.blocked(now), 1);
     }
 
     fn v4(last: u8) -> IpAddr {

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use common::id::CoreId;
 use common::limits;
-use common::mra::cookie::{FilterKey, FilterKeys, KeyId};
+use common::mra::cookie::{CookieValue, FilterKey, FilterKeys, KeyId};
 use common::time::UnixTime;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -96,6 +96,18 @@ impl KeyRing {
             generation: entry.generation,
         };
         (key_id, &entry.key)
+    }
+
+    /// Whether one of the keys made the tag of a cookie, whichever core says that it issued it.
+    pub(super) fn has_tagged(&self, cookie: &CookieValue) -> bool {
+        let generation = cookie.key_id().generation;
+        let mut entries = std::iter::once(&self.latest).chain(&self.earlier);
+        entries.any(|entry| entry.generation == generation && cookie.is_tagged_by(&entry.key))
+    }
+
+    /// The same keys, used by another core.
+    pub(super) fn used_by(self, core: CoreId) -> Self {
+        Self { core, ..self }
     }
 
     pub(super) const fn core(&self) -> CoreId {
@@ -200,7 +212,7 @@ const VERSION: u8 = 1;
 mod tests {
     use super::super::random::tests::CountedRandom;
     use super::*;
-    use common::mra::cookie::{CookieValue, Filter};
+    use common::mra::cookie::Filter;
 
     const DAY: u64 = 24 * 60 * 60;
 

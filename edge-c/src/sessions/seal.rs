@@ -5,6 +5,7 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use aws_lc_rs::hmac;
 use common::mra::cookie::CookieValue;
 use common::redact::Secret;
 use common::session::{SealedCredential, SessionId};
@@ -105,10 +106,29 @@ impl StateKey {
             .map_err(|_| SealError::Opening)
     }
 
-    fn credential_sealer(&self, cookie: &CookieValue) -> Result<Sealer, SealError> {
+    /// What seals under a key that needs `other` too, which the store never has.
+    ///
+    /// # Errors
+    /// [`SealError::Opening`] if the crypto library refuses the key, which it never should.
+    pub(super) fn sealer_with(&self, other: &[u8], label: &[u8]) -> Result<Sealer, SealError> {
         let own = self.0.reveal().iter().copied();
-        let both: Zeroizing<Vec<u8>> = Zeroizing::new(own.chain(cookie.random()).collect());
-        Sealer::derive(&both, b"edge-c session credential 1")
+        let both: Zeroizing<Vec<u8>> = Zeroizing::new(own.chain(other.iter().copied()).collect());
+        Sealer::derive(&both, label)
+    }
+
+    /// A keyed hash of `text`, which tells nobody without the key what it was.
+    ///
+    /// # Errors
+    /// [`SealError::Opening`] if the crypto library refuses the key, which it never should.
+    pub(super) fn tag(&self, label: &[u8], text: &[u8]) -> Result<[u8; 32], SealError> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.derived(label)?);
+        let tag = hmac::sign(&key, text);
+        tag.as_ref().try_into().map_err(|_| SealError::Opening)
+    }
+
+    fn credential_sealer(&self, cookie: &CookieValue) -> Result<Sealer, SealError> {
+        let random = Zeroizing::new(cookie.random());
+        self.sealer_with(random.as_slice(), b"edge-c session credential 1")
     }
 }
 

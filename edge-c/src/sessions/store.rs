@@ -18,11 +18,19 @@ pub enum StoreError {
     /// It is not on disk, so a restart would undo it.
     #[error("not written to the session snapshot: {0}")]
     NotDurable(String),
+    /// The other edge-c do not know of it yet.
+    #[error("not in the shared session store: {0}")]
+    NotShared(String),
+    /// The store that several edge-c share does not answer.
+    #[error("the shared session store does not answer: {0}")]
+    Unavailable(String),
 }
 
 /// Which sessions are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
+    /// Every one.
+    All,
     /// All that began on one device.
     Device(DeviceName),
     /// One.
@@ -31,11 +39,11 @@ pub enum Selection {
     User(UserName),
 }
 
-/// What a revocation did.
+/// What a revocation did. Every edge-e has been told of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Revoked {
-    /// One for each session that is over now.
-    pub(super) tombstones: Vec<Tombstone>,
+    /// How many sessions are over now.
+    pub(super) count: usize,
     /// Whether it outlives this process. If not, it still holds for as long as the process runs.
     pub(super) is_durable: Result<(), StoreError>,
 }
@@ -70,13 +78,16 @@ pub struct StoreStats {
     pub flush_failures_total: u64,
 }
 
-/// Keeps sessions. Bounded: a full store drops the session that is soonest to expire, never grows, and never refuses.
+/// Keeps sessions. Bounded: a full store drops the session that is soonest to expire and never grows.
 ///
 /// The look-up is on the way of every request, so it is answered from this process's memory; a store that is shared keeps a
 /// copy there. All else may wait for a disk or a network.
 pub(super) trait SessionStore: fmt::Debug + Send + Sync {
-    /// Finds a session, expired or not.
+    /// Finds a session in this process's memory, expired or not.
     fn look_up(&self, id: &SessionId) -> Option<Arc<Session>>;
+
+    /// Finds a session wherever it is kept: one that another edge-c began this very moment may not be in memory yet.
+    fn find(&self, id: SessionId) -> StoreFuture<'_, Result<Option<Arc<Session>>, StoreError>>;
 
     /// The sessions of a user, expired or not.
     fn of_user(&self, user: &UserName) -> Vec<Arc<Session>>;
@@ -84,8 +95,8 @@ pub(super) trait SessionStore: fmt::Debug + Send + Sync {
     /// Keeps a session.
     fn insert(&self, session: Arc<Session>) -> StoreFuture<'_, Result<(), StoreError>>;
 
-    /// Ends sessions before their time: the tombstones are durable first, then the sessions are gone. Goes on to its end
-    /// even if nobody waits for it any more.
+    /// Ends sessions before their time: the tombstones are durable first, then the sessions are gone and everybody is
+    /// told. Goes on to its end even if nobody waits for it any more.
     fn revoke(self: Arc<Self>, which: Selection) -> StoreFuture<'static, Revoked>;
 
     /// Drops what has expired by `now`: sessions and tombstones. Returns how many sessions.
@@ -93,6 +104,9 @@ pub(super) trait SessionStore: fmt::Debug + Send + Sync {
 
     /// Writes what is not on disk yet.
     fn flush(self: Arc<Self>) -> StoreFuture<'static, Result<(), StoreError>>;
+
+    /// Whether a session was revoked.
+    fn is_revoked(&self, id: &SessionId) -> bool;
 
     /// The tombstones that have not expired, at most [`common::limits::TOMBSTONES_MAX`].
     fn tombstones(&self) -> Vec<Tombstone>;

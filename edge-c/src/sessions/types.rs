@@ -9,12 +9,14 @@ use common::id::CoreId;
 use common::limits;
 use common::mra::cookie::{CookieValue, FilterKeys, Tombstone};
 use common::net::{ClientAddr, Deployment, Domain, Host};
+use common::policy::jail::Ban;
 use common::redact::{Redacted, Secret};
 use common::session::{DeviceName, HomeCluster, Method, Session, SessionId, UserName};
 use common::time::UnixTime;
 use http::HeaderValue;
 use tokio::sync::{broadcast, watch};
 
+use super::agreement::Nodes;
 use super::seal::SealError;
 use super::store::{PageMark, StoreError};
 
@@ -131,6 +133,8 @@ pub struct FilterState {
     pub keys: FilterKeys,
     /// The sessions that were revoked, at most [`limits::TOMBSTONES_MAX`].
     pub tombstones: Vec<Tombstone>,
+    /// The addresses that some edge refuses, at most [`limits::BANS_MAX`].
+    pub bans: Vec<Ban>,
 }
 
 /// What changes after that. A receiver that lags asks for the whole [`FilterState`] again.
@@ -140,11 +144,15 @@ pub struct FilterFeed {
     pub keys: watch::Receiver<FilterKeys>,
     /// Each revoked session, within the moment it is revoked. Streams of that session end too.
     pub tombstones: broadcast::Receiver<Tombstone>,
+    /// Each address that some edge begins to refuse.
+    pub bans: broadcast::Receiver<Ban>,
+    /// The nodes that share the store.
+    pub nodes: watch::Receiver<Arc<Nodes>>,
 }
 
-/// A revocation that isn't on disk: it holds now, a restart may undo it.
+/// A revocation that isn't on disk or not known everywhere: it holds here and now, a restart may undo it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{count} sessions are revoked, but that is {why}: revoke again")]
+#[error("{count} sessions are revoked here, but: {why}")]
 pub struct RevokeError {
     /// How many sessions ended.
     pub count: usize,

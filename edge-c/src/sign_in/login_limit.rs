@@ -10,6 +10,7 @@ use common::policy::rate_limit::{Quota, SlidingWindows, TooOften, network_of};
 use common::session::{DeviceName, UserName};
 use tokio::time::Instant;
 
+use crate::sessions::{CountedLogin, Sessions};
 use crate::uds::OnBehalf;
 
 /// Who tries.
@@ -28,12 +29,20 @@ impl Attempt {
             network: network_of(on_behalf.client.0.ip()),
         }
     }
+
+    /// One text for each attempt that is counted together.
+    fn name(&self) -> String {
+        let user = self.user.as_str().to_lowercase();
+        format!("{}\0{user}\0{}", self.domain, self.network)
+    }
 }
 
 /// The counters.
 #[derive(Debug)]
 pub(super) struct LoginLimit {
     counters: Mutex<Counters>,
+    device_quota: Quota,
+    network_quota: Quota,
 }
 
 #[derive(Debug)]
@@ -55,6 +64,8 @@ impl LoginLimit {
                 devices: SlidingWindows::new(quota, limits::LOGIN_LIMIT_KEYS_MAX),
                 networks: SlidingWindows::new(wide, limits::LOGIN_LIMIT_KEYS_MAX),
             }),
+            device_quota: quota,
+            network_quota: wide,
         }
     }
 
@@ -74,6 +85,24 @@ impl LoginLimit {
             limit: self,
             key: Some(key),
         })
+    }
+
+    /// Whether one more question may be asked, as all nodes together have counted: to be asked after [`Self::admit`].
+    pub(super) async fn admit_everywhere(
+        &self,
+        sessions: &Sessions,
+        attempt: &Attempt,
+        device: Option<&DeviceName>,
+    ) -> Result<Option<CountedLogin>, TooOften> {
+        let network = attempt.name();
+        let name = device.map_or("", DeviceName::as_str);
+        let device = format!("{network}\0{name}\0");
+        sessions
+            .count_login(
+                (device.as_bytes(), self.device_quota),
+                (network.as_bytes(), self.network_quota),
+            )
+            .await
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Counters> {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use common::policy::rate_limit::TooOften;
+use common::session::DeviceName;
 use http::StatusCode;
 
 use super::credentials::Credentials;
@@ -10,6 +12,7 @@ use super::proofs::Proved;
 use super::{EdgeConfigRequest, SignIn, SignInError};
 use crate::discovery::{Node, NodeKind, ServedDomain};
 use crate::home_cluster::{Home, HomeError};
+use crate::sessions::CountedLogin;
 use crate::uds::answer::UserRecord;
 use crate::uds::{OnBehalf, UdsError, UdsFailure};
 
@@ -45,18 +48,42 @@ impl SignIn {
             .join(attempt.clone())
             .ok_or(SignInError::Overloaded)?;
         let turn = gate.lock().await;
-        let counted = self.limit.admit(attempt, request.device.clone())?;
+        let counted = self.limit.admit(attempt.clone(), request.device.clone())?;
+        let everywhere = self.count_everywhere(&attempt, request.device.as_ref());
+        let everywhere = match everywhere.await {
+            Ok(everywhere) => everywhere,
+            Err(too_often) => {
+                counted.excuse();
+                return Err(too_often.into());
+            }
+        };
         let outcome = self.ask_home(domain, credentials, &request.on_behalf).await;
         if let Ok(proved) = &outcome {
             self.proofs.accept(&domain.name, credentials, proved);
         }
         match &outcome {
             Ok(_) | Err(SignInError::BadPassword | SignInError::UserUnknown) => drop(counted),
-            Err(_) => counted.excuse(),
+            Err(_) => {
+                counted.excuse();
+                if let Some(everywhere) = everywhere {
+                    everywhere.excuse().await;
+                }
+            }
         }
         // Only now may the next one look at the count.
         drop(turn);
         outcome
+    }
+
+    async fn count_everywhere(
+        &self,
+        attempt: &Attempt,
+        device: Option<&DeviceName>,
+    ) -> Result<Option<CountedLogin>, TooOften> {
+        match &self.sessions {
+            Some(sessions) => self.limit.admit_everywhere(sessions, attempt, device).await,
+            None => Ok(None),
+        }
     }
 
     /// Finds the home and asks it; a remembered home that refuses is looked up afresh, for the user may have moved.

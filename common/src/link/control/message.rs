@@ -9,18 +9,27 @@ use crate::id::CoreId;
 pub use crate::link::control::media::{MediaCommand, MediaRefusal, MediaReport};
 use crate::mra::cookie::{FilterKey, FilterKeys, Tombstone};
 use crate::net::Domain;
+use crate::policy::jail::Ban;
 use crate::redact::Secret;
 
 /// From edge-c to edge-e. Each is idempotent: applied twice it does what it does once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Command {
+    /// Addresses that another edge refuses.
+    Ban {
+        /// Which, and until when.
+        bans: Vec<Ban>,
+    },
     /// Sends nothing new to this core; requests under way go on.
     Drain,
     /// The keys that cookies of this core verify with. Replaces what was said before.
     FilterKeys {
         /// Newest first, two at most.
         keys: Vec<FilterKeyMessage>,
+        /// Other cores whose cookies verify with them too, since they share a store with this one.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        also_of: Vec<CoreId>,
     },
     /// About the media of calls.
     Media(MediaCommand),
@@ -37,6 +46,8 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "report", rename_all = "kebab-case")]
 pub enum Report {
+    /// This edge has begun to refuse an address.
+    Banned(Ban),
     /// edge-e is shutting down: it takes no new clients.
     Draining,
     /// About the media of calls.
@@ -63,6 +74,9 @@ pub struct Policy {
     /// The XMPP domains the core serves; an edge that is older than this field knows of none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub xmpp_domains: Vec<Domain>,
+    /// Other cores whose sessions it can serve in their place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub serves_sessions_of: Vec<CoreId>,
 }
 
 /// A domain the core serves.
@@ -75,9 +89,9 @@ pub struct DomainPolicy {
 }
 
 impl Command {
-    /// The command that hands a core's filter keys to edge-e.
+    /// The command that hands a core's filter keys to edge-e; they are those of `also_of` too.
     #[must_use]
-    pub fn filter_keys(keys: &FilterKeys) -> Self {
+    pub fn filter_keys(keys: &FilterKeys, also_of: Vec<CoreId>) -> Self {
         let message = |(generation, key): &(u8, FilterKey)| FilterKeyMessage {
             generation: *generation,
             key: Secret::new(STANDARD.encode(key.reveal())),
@@ -87,6 +101,7 @@ impl Command {
             keys: std::iter::once(message(&keys.latest))
                 .chain(earlier)
                 .collect(),
+            also_of,
         }
     }
 }

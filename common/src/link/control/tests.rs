@@ -195,6 +195,7 @@ fn a_filter_key_never_shows_in_debug_output() {
             generation: 1,
             key: crate::redact::Secret::new("c2VjcmV0".into()),
         }],
+        also_of: Vec::new(),
     };
 
     assert!(!format!("{message:?}").contains("c2VjcmV0"));

@@ -72,6 +72,7 @@ pub(crate) async fn link(
             realm,
             domains,
             xmpp_domains: Vec::new(),
+            serves_sessions_of: Vec::new(),
         }),
     );
     let (near, far) = tokio::io::duplex(1 << 16);
