@@ -12,6 +12,7 @@ use toml::de::DeTable;
 pub mod certificate;
 pub mod duration;
 mod error;
+pub mod names;
 mod nearest;
 pub mod pem;
 mod reader;
@@ -168,6 +169,8 @@ fn look_at(used: &FileUse) -> Option<ConfigError> {
         }
         FileKind::KeyOf(chain) => pem::certified_key(chain, &used.path).map(drop),
         FileKind::Text => pem::read_file(&used.path, limits::WATCHED_FILE_BYTES_MAX).map(drop),
+        FileKind::CookieKeys => names::cookie_keys(&used.path).map(drop),
+        FileKind::Zone(apex) => names::zone(&used.path, apex).map(drop),
         FileKind::TrustAnchors => pem::trust_anchors(std::slice::from_ref(&used.path)).map(drop),
     };
     found.err().map(|error| ConfigError {

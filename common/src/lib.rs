@@ -14,6 +14,7 @@
 //! | [`mra`] | what only this product speaks: edge paths, edge verbs, the `X-Auth` cookie |
 //! | [`sip`] | SIP messages, transactions and the proxy core |
 //! | [`media`] | offer and answer over ports of the pair, RTP and SRTP, what crosses the media trunk |
+//! | [`dns`] | authoritative DNS: zones, answers, cookies, rate limit |
 //! | [`link`] | control commands, the greeting and the preface on the link between the edges |
 //! | [`xmpp`] | XMPP until authentication is done: streams, features, SASL as it passes |
 //! | [`session`] | who is signed in; owns no socket |
@@ -24,6 +25,7 @@
 //! Nothing outside [`runtime`] reads a clock, opens a socket or spawns a task.
 
 pub mod config;
+pub mod dns;
 pub mod http;
 pub mod id;
 pub mod limits;

@@ -10,6 +10,8 @@ use std::time::Duration;
 pub const DNS_LABEL_BYTES_MAX: usize = 63;
 /// Longest DNS name in text form, in octets.
 pub const DNS_NAME_BYTES_MAX: usize = 253;
+/// Longest DNS name in a packet, in octets.
+pub const DNS_WIRE_NAME_BYTES_MAX: usize = 255;
 
 // --- link ---
 
@@ -945,3 +947,60 @@ pub const XMPP_REDIRECTIONS_MAX: u32 = 3;
 pub const SASL_FAILURES_MAX: u32 = 3;
 /// A mechanism's name (RFC 4422 section 3.1 allows 20; some in use are longer).
 pub const SASL_MECHANISM_BYTES_MAX: usize = 40;
+// --- authoritative DNS ---
+
+/// The longest answer over UDP for a client that does not say what it takes (RFC 1035 section 4.2.1).
+pub const DNS_UDP_BYTES_WITHOUT_EDNS: u16 = 512;
+/// Records of one zone: some hundreds of edges and domains, with signatures.
+pub const DNS_ZONE_RECORDS_MAX: usize = 10_000;
+/// Records of one name and type, in octets: half of the longest message, so that signatures fit too.
+pub const DNS_RECORD_SET_BYTES_MAX: usize = 32 * 1024;
+/// Names that lead to each other in one answer; more is a ring.
+pub const DNS_ALIASES_MAX: usize = 8;
+/// Keys that cookies are checked with: one in use, one coming, one going, and room.
+pub const DNS_COOKIE_KEYS_MAX: usize = 4;
+/// A cookie is good for an hour (RFC 9018 section 4.3), in seconds.
+pub const DNS_COOKIE_AGE_MAX_SECONDS: u32 = 3_600;
+/// Clocks of a cluster may differ by five minutes (RFC 9018 section 4.3), in seconds.
+pub const DNS_COOKIE_FUTURE_MAX_SECONDS: u32 = 300;
+/// The same answer to the same network of clients, so many times a second: a resolver asks again after the TTL only.
+pub const DNS_RESPONSES_PER_SECOND_DEFAULT: u32 = 20;
+/// Every second answer over the rate goes out truncated, so that a client whose address is abused still gets through.
+pub const DNS_SLIP_DEFAULT: u32 = 2;
+/// Buckets of the rate limit are kept in sets, and a new client takes the place of the quietest of its set: with
+/// [`DNS_RATE_WAYS`] in each, 64 Ki buckets of 32 octets.
+pub const DNS_RATE_SETS: usize = 16_384;
+/// Buckets of one set.
+pub const DNS_RATE_WAYS: usize = 4;
+/// Packets that are answered before other tasks have their turn: a tenth of a millisecond.
+pub const DNS_TURN_PACKETS: usize = 32;
+/// That answers were held back is told this often at most.
+pub const DNS_LIMITED_LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// TCP connections for DNS: they are for what does not fit into a packet.
+pub const DNS_TCP_CONNECTIONS_MAX: usize = 64;
+/// TCP connections for DNS of one address, so that nobody takes all of them.
+pub const DNS_TCP_CONNECTIONS_PER_ADDRESS_MAX: usize = 16;
+/// Queries on one TCP connection.
+pub const DNS_TCP_QUERIES_MAX: usize = 200;
+/// Longest query over TCP: a question and EDNS options.
+pub const DNS_TCP_QUERY_BYTES_MAX: usize = 4_096;
+/// A TCP connection without a whole query for this long is closed (RFC 7766 section 6.2.3).
+pub const DNS_TCP_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest life of a TCP connection for DNS, whatever it does.
+pub const DNS_TCP_LIFETIME: Duration = Duration::from_secs(60);
+/// The highest rate of answers that can be set.
+pub const DNS_RESPONSES_PER_SECOND_SETTING_MAX: u32 = 1_000_000;
+/// The highest share of answers over the rate that can be set to go out truncated, as one of so many.
+pub const DNS_SLIP_SETTING_MAX: u32 = 10;
+/// Answers about edges may be kept this long if the configuration does not say: an edge that drains is out of use after it.
+pub const DNS_TTL_DEFAULT: Duration = Duration::from_secs(60);
+/// That there is nothing may be kept this long: when the only edge is linked again, clients find it after it.
+pub const DNS_NEGATIVE_TTL_DEFAULT: Duration = Duration::from_secs(30);
+/// The shortest time that can be set for both.
+pub const DNS_TTL_MIN: Duration = Duration::from_secs(1);
+/// The longest time that can be set for both.
+pub const DNS_TTL_SETTING_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// An edge whose last link is gone stays in DNS for this long: edge-c dials again within seconds.
+pub const DNS_LINK_GONE_AFTER: Duration = Duration::from_secs(10);
+/// Edges of a cluster that an edge-c tells of.
+pub const CLUSTER_EDGES_MAX: usize = 256;

@@ -5,6 +5,7 @@ pub mod aside;
 pub mod body;
 pub mod clock;
 pub mod control;
+pub mod dns;
 pub mod doctor;
 pub mod drain;
 pub mod exchange;

@@ -30,6 +30,9 @@ pub enum FileFault {
     /// A certificate that is no X.509, or no trust anchor.
     #[error("holds a certificate that can't be used: {0}")]
     Certificate(String),
+    /// No keys of DNS cookies.
+    #[error("holds no usable DNS cookie keys: it {0}")]
+    CookieKeys(String),
     /// A private key behind a pass phrase.
     #[error("holds an encrypted private key")]
     Encrypted,
@@ -54,6 +57,9 @@ pub enum FileFault {
     /// A private key of a kind that TLS here does not use.
     #[error("holds a private key that can't be used: {0}")]
     UnusableKey(String),
+    /// A zone that can't be served.
+    #[error("holds a zone that can't be served: {0}")]
+    Zone(String),
 }
 
 impl FileError {
@@ -64,6 +70,13 @@ impl FileError {
         match &self.fault {
             FileFault::Certificate(_) => {
                 format!("look at it with: openssl x509 -in {path} -noout -text")
+            }
+            FileFault::CookieKeys(_) => {
+                "write keys of 32 hexadecimal digits, one in a line, the one in use first: openssl rand -hex 16"
+                    .to_owned()
+            }
+            FileFault::Zone(_) => {
+                "correct the zone file; named-checkzone and kzonecheck tell more".to_owned()
             }
             FileFault::Encrypted => {
                 format!("remove the pass phrase: openssl pkey -in {path} -out {path}.plain")

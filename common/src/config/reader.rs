@@ -34,12 +34,16 @@ pub struct FileUse {
 pub enum FileKind {
     /// Certificates in PEM form, the leaf first.
     Chain,
+    /// Keys of DNS cookies.
+    CookieKeys,
     /// The private key in PEM form of the certificate in the named file.
     KeyOf(PathBuf),
     /// Text that another part reads.
     Text,
     /// Trust anchors in PEM form.
     TrustAnchors,
+    /// The zone of this name.
+    Zone(crate::dns::Name),
 }
 
 /// What one pass over a file found.

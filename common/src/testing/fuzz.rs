@@ -12,6 +12,7 @@ pub use allow_list::allow_list;
 pub use http_target::http_target;
 pub use sip::{sip_forward, sip_framing};
 
+pub use crate::dns::fuzz::packet as dns;
 pub use crate::link::exchange::fuzz as exchange;
 pub use crate::link::flow::fuzz as flow;
 pub use crate::media::anchor::fuzz::steps as anchor;
@@ -30,11 +31,12 @@ use crate::link::control::fuzz::{frames, messages, steps};
 pub type Target = fn(&[u8]);
 
 /// Every target that needs nothing but this crate, by the name of its file and its corpus.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("allow_list", allow_list),
     ("anchor", anchor),
     ("control", control),
     ("cookie", cookie),
+    ("dns", dns),
     ("edge_config", edge_config),
     ("edge_path", edge_path),
     ("exchange", exchange),
