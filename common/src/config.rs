@@ -18,10 +18,12 @@ pub mod pem;
 mod reader;
 pub mod report;
 pub mod section;
+mod settings;
 mod value;
 
 pub use error::{ConfigError, ConfigErrors, ConfigWarning, Place, Problem};
 pub use reader::{FileKind, FileUse, Table};
+pub use settings::Settings;
 pub use value::Value;
 
 use crate::limits;
@@ -43,6 +45,8 @@ pub struct Loaded<C> {
     pub keys_allowed: BTreeSet<String>,
     /// Every key that it has.
     pub keys_present: BTreeSet<String>,
+    /// Every setting as the file has it, to tell at a reload what has changed.
+    pub settings: Settings,
 }
 
 /// What a certificate is used for.
@@ -143,6 +147,8 @@ pub fn parse<C>(
         return Err(sorted(context));
     };
     let notes = context.notes.into_inner();
+    // It was read without an error above.
+    let settings = Settings::of(text.parse().unwrap_or_default());
     Ok(Loaded {
         file: file.to_owned(),
         config,
@@ -150,6 +156,7 @@ pub fn parse<C>(
         files: notes.files,
         keys_allowed: notes.allowed,
         keys_present: notes.present,
+        settings,
     })
 }
 

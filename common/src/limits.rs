@@ -507,6 +507,10 @@ pub const NODE_REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 pub const NODE_DISCOVERED_KEPT: Duration = Duration::from_secs(15 * 60);
 /// A node that a user's sign-in named is kept as long as the longest session.
 pub const NODE_LEARNED_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The file in which learned nodes outlive a restart: [`NODES_MAX`] of 512 octets.
+pub const NODES_FILE_BYTES_MAX: u64 = 256 * 1024;
+/// A node that is only named again is written anew when what the file says is this old.
+pub const NODES_FILE_AGE_SECONDS: u64 = 24 * 3600;
 /// How often a node that is up is probed, so that a dead one leaves the answers within seconds.
 pub const NODE_PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// First wait before a node that went down is probed.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use common::config::Loaded;
@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::dial::InsideTls;
 use crate::discovery::Discovery;
 use crate::discovery::dns::Dns;
+use crate::discovery::remembered::Remembered;
 use crate::discovery::srv::Dice;
 use crate::link_client::{self, LinkClient};
 use crate::metrics::Metrics;
@@ -74,6 +75,7 @@ pub async fn run(
     app.admin(listener, registry, config, log, &supervisor);
     tracing::info!(name = %config.name, core_id = %config.core_id, version = link_client::VERSION, "serving");
     lifecycle::until_drained(&supervisor, shutdown, config.drain_grace, || async {}).await?;
+    app.remember_nodes();
     // What was issued since the last flush must outlive the process.
     if let Err(error) = app.sessions.maintain(clock::unix_now()).await {
         tracing::warn!(side = "local", reason = %error, remedy = "look at state_dir", "sessions were not saved");
@@ -88,6 +90,7 @@ struct App {
     streams: Arc<Streams>,
     allow_list: Arc<LiveAllowList>,
     discovery: Arc<Discovery>,
+    remembered: Arc<Mutex<Option<Remembered>>>,
     uds: Arc<Uds>,
     links: Vec<Arc<LinkClient>>,
     sip: Option<SipApp>,
@@ -107,6 +110,7 @@ impl App {
             Arc::clone(&dns),
             Dice::from_entropy(),
         ));
+        let remembered = recall_nodes(config, &discovery);
         let inside_tls = Arc::new(ArcSwap::from_pointee(
             settings::inside_tls(config).map_err(unusable)?,
         ));
@@ -155,6 +159,7 @@ impl App {
             streams,
             allow_list,
             discovery,
+            remembered,
             uds,
             links: Vec::new(),
             sip,
@@ -271,6 +276,22 @@ impl App {
         let nodes = Arc::clone(&self.discovery.nodes().borrow());
         renew_automatic_rules(self, &nodes);
     }
+}
+
+/// Nodes that only a sign-in named are needed by sessions that go on. Without the file all else works.
+fn recall_nodes(config: &Config, discovery: &Discovery) -> Arc<Mutex<Option<Remembered>>> {
+    let session = &config.session;
+    let opened = Remembered::open(&session.state_dir, &session.key_file);
+    let recalled = opened.and_then(|mut file| {
+        let now = clock::unix_now();
+        file.recall(discovery, now).map(|()| file)
+    });
+    if let Err(error) = &recalled {
+        tracing::warn!(side = "local", reason = %error,
+            remedy = "look at state_dir; remove the file if it can't be read",
+            "nodes that users' records named are not remembered: they are known again after a sign-in");
+    }
+    Arc::new(Mutex::new(recalled.ok()))
 }
 
 fn uds(config: &Config, tls: &InsideTls, dns: &Arc<Dns>) -> Uds {

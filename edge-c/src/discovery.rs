@@ -6,6 +6,7 @@ pub mod dns;
 pub mod health;
 pub mod node;
 mod refresh;
+pub mod remembered;
 pub mod srv;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use common::limits;
 use common::mra::edge_config::{KnownService, ServiceAnswer, SrvServer};
 use common::net::{Deployment, Domain, Host, HostPort};
 pub use common::policy::allow_list::automatic::{Node, NodeKind};
+use common::time::UnixTime;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -287,6 +289,31 @@ impl Discovery {
             }
         }
         self.publish(now);
+    }
+
+    /// Remembers `node`, which a sign-in named before this process began, until `until`; `now` is the same moment as the
+    /// clock's.
+    pub fn learn_until(&self, node: Node, until: UnixTime, now: UnixTime) {
+        let left = until.since(now).min(limits::NODE_LEARNED_KEPT);
+        if left.is_zero() {
+            return;
+        }
+        let at = Instant::now();
+        self.lock().nodes.keep(node, at + left);
+        self.publish(at);
+    }
+
+    /// The nodes that are known because something inside named them, and until when; `now` is the same moment as the
+    /// clock's. In a fixed order.
+    #[must_use]
+    pub fn learned(&self, now: UnixTime) -> Vec<(Node, UnixTime)> {
+        let at = Instant::now();
+        let state = self.lock();
+        let found = state.nodes.found();
+        let left = |until: Instant| now.plus(until.saturating_duration_since(at));
+        found
+            .map(|(node, until)| (node.clone(), left(until)))
+            .collect()
     }
 
     /// Remembers that `hosts` are the UCM nodes of one cluster.

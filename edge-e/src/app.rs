@@ -199,9 +199,11 @@ impl App {
         let watch = FileWatch::new(watched(loaded), hangups).await;
         let app = self.clone();
         let file = loaded.file.clone();
+        let started = loaded.settings.clone();
         let apply = move || {
             let loaded = Config::load(&file, clock::unix_now()).map_err(Reload::Config)?;
             app.apply(&loaded.config)?;
+            reload::tell_waiting(&started, &loaded.settings, LIVE);
             Ok::<_, Reload>(watched(&loaded))
         };
         drop(supervisor.spawn(
@@ -220,6 +222,7 @@ impl App {
             media.set_tls(&settings.tls).map_err(Reload::Tls)?;
         }
         self.link.settings.store(Arc::new(settings));
+        self.cores.keep_only(&config.link.allowed_cores);
         self.admission.set_limits(config.limits.clone());
         self.expiry.replace(in_use(config));
         Ok(())
@@ -377,6 +380,16 @@ enum Reload {
     #[error("{0}")]
     Tls(String),
 }
+
+/// The settings that [`App::apply`] puts in force; all others wait for a restart.
+const LIVE: &[&str] = &[
+    "limits",
+    "link.allowed_cores",
+    "link.certificate",
+    "link.key",
+    "link.trust_anchors",
+    "public.certificates",
+];
 
 fn watched(loaded: &Loaded<Config>) -> Vec<PathBuf> {
     let named = loaded.files.iter().map(|used| used.path.clone());

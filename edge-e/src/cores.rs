@@ -312,6 +312,21 @@ impl Cores {
         self.table.load().cores.values().cloned().collect()
     }
 
+    /// Ends every connection of the cores that are not `allowed` any more.
+    pub fn keep_only(&self, allowed: &[Domain]) {
+        let gone = self.all().into_iter();
+        for core in gone.filter(|core| core.connections() > 0 && !allowed.contains(core.name())) {
+            tracing::warn!(
+                side = "link",
+                core = %core.name(),
+                reason = "it is no longer in allowed_cores",
+                remedy = "stop that edge-c, or add its name again",
+                "connections of a core closed"
+            );
+            core.dismiss();
+        }
+    }
+
     /// Whether any core can be asked.
     #[must_use]
     pub fn is_any_available(&self) -> bool {
@@ -540,6 +555,12 @@ impl Core {
     /// Resolves when a newer connection wants the control stream.
     pub async fn superseded(&self) {
         self.superseded.notified().await;
+    }
+
+    /// Ends every connection, the control stream too.
+    fn dismiss(&self) {
+        self.give_up_connections();
+        self.superseded.notify_waiters();
     }
 
     /// Gives up every connection, with the requests and streams on it: the other end is gone without a word.

@@ -194,3 +194,41 @@ fn wait_for(stage: &Stage, url: &str, status: u16) {
     })
     .unwrap();
 }
+
+#[test]
+fn settings_that_wait_for_a_restart_are_named_and_the_rest_is_in_force() {
+    let mut stage = Stage::start();
+    let core = &mut stage.pair.cores[0];
+    core.set("sign_in", "realm", "Night-Shift");
+    core.set("sign_in", "credential_cache", "7m");
+    core.set("dns", "timeout", "3s");
+
+    core.reload().unwrap();
+
+    let waiting = |line: &str| line.contains("settings wait for a restart");
+    let line = core.wait_log(waiting).unwrap();
+    assert!(
+        line.contains("dns.timeout, sign_in.credential_cache") && !line.contains("realm"),
+        "{line}"
+    );
+    let refused = stage.try_sign_in("alice", "wrong");
+    let challenge = refused.header("www-authenticate").unwrap_or_default();
+    assert!(challenge.contains("Night-Shift"), "{challenge}");
+}
+
+#[test]
+fn a_core_that_is_no_longer_allowed_loses_its_connections() {
+    let mut stage = Stage::start();
+    stage.sign_in("alice");
+    let edge = &mut stage.pair.edges[0];
+    let others = Value::from(vec![Value::from("other.link.internal")]);
+    edge.set("link", "allowed_cores", others);
+
+    edge.reload().unwrap();
+
+    for said in ["connections of a core closed", "link connection refused"] {
+        let line = edge.wait_log(|line| line.contains(said));
+        assert!(line.is_ok(), "{said}: {}", stage.logs());
+    }
+    assert_eq!(stage.try_sign_in("alice", "wrong").status, 503);
+}

@@ -1,6 +1,5 @@
 //! From serving to the end of the process, in the order that cuts nothing it need not cut.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::time::Duration;
 
@@ -43,12 +42,20 @@ where
     }
 }
 
+/// Work that only a drain may end has ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it returned while the process was serving")]
+pub struct EndedEarly;
+
 /// Makes a vital task of work that a drain ends: it returns when the drain is over, and not with the work.
 ///
 /// # Errors
-/// None.
-pub async fn until_over(work: impl Future<Output = ()>, signal: Signal) -> Result<(), Infallible> {
+/// [`EndedEarly`] if the work ends before there is a drain.
+pub async fn until_over(work: impl Future<Output = ()>, signal: Signal) -> Result<(), EndedEarly> {
     work.await;
+    if !signal.is_draining() {
+        return Err(EndedEarly);
+    }
     signal.over().await;
     Ok(())
 }
@@ -91,6 +98,31 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_drain_that_an_operator_asked_for_ends_the_same_way() {
         let supervisor = supervisor();
+        supervisor.drain().start(Cause::Admin);
+
+        let never = std::future::pending();
+        let outcome = until_drained(&supervisor, never, GRACE, || async {}).await;
+
+        assert!(matches!(outcome, Ok(Outcome::Finished { .. })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_ends_by_itself_is_the_end_of_a_vital_task() {
+        let supervisor = supervisor();
+        let signal = supervisor.drain().signal();
+        drop(supervisor.spawn_vital("link", until_over(async {}, signal)));
+
+        let end = supervisor.vital_end().await;
+
+        assert_eq!(end.task, "link");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_a_drain_ends_is_no_failure() {
+        let supervisor = supervisor();
+        let (signal, drained) = (supervisor.drain().signal(), supervisor.drain().signal());
+        let work = async move { drained.draining().await };
+        drop(supervisor.spawn_vital("link", until_over(work, signal)));
         supervisor.drain().start(Cause::Admin);
 
         let never = std::future::pending();

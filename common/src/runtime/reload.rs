@@ -18,7 +18,7 @@ use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::pem;
+use crate::config::{Settings, pem};
 use crate::limits;
 
 /// What made a reload happen.
@@ -229,6 +229,21 @@ pub async fn keep_current<F, E>(
             Ok(Err(error)) => refused(what, &metrics, &cause, &error),
             Err(panic) => refused(what, &metrics, &cause, &panic),
         }
+    }
+}
+
+/// Says which settings of a file were changed but are not read again before the next start: those of `newer` that differ
+/// from `started` and are not in `live` (keys, or tables with all that is in them).
+pub fn tell_waiting(started: &Settings, newer: &Settings, live: &[&str]) {
+    let waiting = started.changed_but(newer, live);
+    if !waiting.is_empty() {
+        tracing::warn!(
+            side = "local",
+            settings = %waiting.join(", "),
+            reason = "these settings are read at the start only, and differ from what is in force",
+            remedy = "restart when it suits; the rest of the file is in force",
+            "settings wait for a restart"
+        );
     }
 }
 

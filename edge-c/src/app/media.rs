@@ -14,15 +14,13 @@ use tokio::sync::watch;
 use super::unusable;
 use crate::config::Config;
 use crate::link_client::MediaEnd;
-use crate::media::{self, EdgeMedia, Media, Networks};
+use crate::media::{EdgeMedia, Media, Networks};
 use crate::metrics::Metrics;
 
 /// Media that runs, and what its task needs.
 #[derive(Clone)]
 pub(super) struct MediaApp {
     networks: Networks,
-    /// What only a restart changes.
-    fixed: Arc<media::Config>,
     trunks: Arc<Vec<TrunkHandle>>,
     stocked: watch::Receiver<bool>,
     /// Until its task takes it.
@@ -49,7 +47,6 @@ impl MediaApp {
         let media = Media::start(settings, edges, metrics.media.clone()).map_err(unusable)?;
         Ok(Some(Self {
             networks: media.networks(),
-            fixed: Arc::new(settings.clone()),
             trunks: Arc::new(trunks),
             stocked: media.stocked(),
             media: Arc::new(Mutex::new(Some(media))),
@@ -75,18 +72,6 @@ impl MediaApp {
             return Err("[media] is gone: restart edge-c for that".to_owned());
         };
         self.networks.replace(settings.networks.clone());
-        let same = media::Config {
-            networks: self.fixed.networks.clone(),
-            ..settings.clone()
-        };
-        if same != *self.fixed {
-            tracing::warn!(
-                side = "local",
-                reason = "only networks is taken over while running",
-                remedy = "restart edge-c for the rest of [media]",
-                "a change of [media] waits"
-            );
-        }
         Ok(())
     }
 

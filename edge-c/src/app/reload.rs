@@ -33,9 +33,11 @@ impl App {
             .iter()
             .map(|edge| edge.name.clone())
             .collect();
+        let started = loaded.settings.clone();
         let apply = move || {
             let loaded = Config::load(&file, clock::unix_now()).map_err(Reload::Config)?;
             app.apply(&loaded.config, &edges)?;
+            reload::tell_waiting(&started, &loaded.settings, LIVE);
             Ok::<_, Reload>(watched(&loaded))
         };
         drop(supervisor.spawn(
@@ -108,6 +110,22 @@ impl App {
         Ok(())
     }
 }
+
+/// The settings that [`App::apply`] puts in force; all others wait for a restart.
+const LIVE: &[&str] = &[
+    "domain",
+    "inside.trust_anchors",
+    "link.certificate",
+    "link.key",
+    "link.trust_anchors",
+    "media.networks",
+    "node",
+    "registrar",
+    "sign_in.realm",
+    "sip.certificate",
+    "sip.key",
+    "sip.trust_anchors",
+];
 
 /// Why a reload left everything as it was.
 #[derive(Debug, thiserror::Error)]

@@ -38,8 +38,6 @@ pub(super) struct SipApp {
     pub(super) media: Option<MediaApp>,
     tls: InnerTls,
     registrars: Arc<ArcSwap<Vec<RegistrarConfig>>>,
-    /// What only a restart changes.
-    fixed: Arc<config::sip::Sip>,
     gate: SessionGate,
     sessions: Sessions,
     dns: Arc<Dns>,
@@ -81,7 +79,6 @@ impl SipApp {
             sip: Arc::new(sip),
             tls,
             registrars: Arc::new(ArcSwap::from_pointee(settings.registrars.clone())),
-            fixed: Arc::new(settings.clone()),
             gate: settings.session_gate,
             sessions: sessions.clone(),
             dns: Arc::clone(dns),
@@ -103,20 +100,6 @@ impl SipApp {
         let Some(settings) = &config.sip else {
             return Err("[sip] is gone: restart edge-c for that".to_owned());
         };
-        let same = config::sip::Sip {
-            registrars: self.fixed.registrars.clone(),
-            identity: self.fixed.identity.clone(),
-            trust_anchors: self.fixed.trust_anchors.clone(),
-            ..settings.clone()
-        };
-        if same != *self.fixed {
-            tracing::warn!(
-                side = "local",
-                reason = "only [[registrar]] and certificates are taken over while running",
-                remedy = "restart edge-c for the rest of [sip]",
-                "a change of [sip] waits"
-            );
-        }
         let client = client_tls(config, settings)?;
         match &self.media {
             Some(media) => media.apply(config)?,

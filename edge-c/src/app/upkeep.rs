@@ -1,7 +1,7 @@
 //! What is looked after while edge-c serves: the admin listener, gauges, readiness, automatic rules.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use common::limits;
@@ -85,6 +85,20 @@ impl App {
             .set(signed_number(open.saturating_sub(busy)));
         self.count_sessions(&mut counted.sessions);
         self.count_nodes(&mut counted.nodes);
+    }
+
+    /// Keeps the nodes that sign-ins named over a restart. Blocks for a small file, and only if there are others.
+    pub(super) fn remember_nodes(&self) {
+        let mut remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = remembered.as_mut()
+            && let Err(error) = file.keep(&self.discovery, clock::unix_now())
+        {
+            tracing::warn!(side = "local", reason = %error, remedy = "look at state_dir",
+                "nodes that users' records named are not remembered over a restart");
+        }
     }
 
     fn count_sessions(&self, before: &mut StoreStats) {
@@ -214,6 +228,11 @@ async fn tidy(app: App, linked: Condition) {
                 sip.tidy();
             }
             app.expiry.tell(clock::unix_now());
+            let keeper = app.clone();
+            if let Err(panic) = tokio::task::spawn_blocking(move || keeper.remember_nodes()).await {
+                tracing::error!(side = "local", reason = %panic, remedy = "report this",
+                    "remembering nodes failed");
+            }
         }
         if clock::elapsed(last_counted) >= limits::GAUGE_INTERVAL {
             last_counted = clock::now();

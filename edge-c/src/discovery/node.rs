@@ -84,6 +84,11 @@ impl Nodes {
         self.fixed.iter().chain(self.found.keys())
     }
 
+    /// Those that are not configured, and until when they are kept; in a fixed order.
+    pub(super) fn found(&self) -> impl Iterator<Item = (&Node, Instant)> {
+        self.found.iter().map(|(node, until)| (node, *until))
+    }
+
     /// Notes that `hosts` are the nodes of one cluster.
     pub(super) fn cluster(&mut self, hosts: &BTreeSet<Host>) {
         let Some(first) = hosts.first() else {
