@@ -49,6 +49,9 @@ pub const INSIDE_TLS_SESSIONS_MAX: usize = 1024;
 pub const CERTIFICATE_NAMES_MAX: usize = 256;
 /// A TLS handshake must be done within this time; it holds a connection slot meanwhile.
 pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a peer may send before a handshake is done: a certificate chain of the longest message there can be (64 KiB, TLS's
+/// own limit is 16 MiB), and one record more.
+pub const TLS_HANDSHAKE_BYTES_MAX: usize = 96 * 1024;
 
 // --- sockets ---
 
@@ -62,6 +65,10 @@ pub const TCP_KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 pub const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Probes lost before the connection is dead.
 pub const TCP_KEEPALIVE_RETRIES: u32 = 3;
+/// A connection that is silent for hours is probed after this time: a probe wakes a phone's radio.
+pub const TCP_QUIET_KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// What such a peer has not acknowledged for so long, it will not.
+pub const TCP_QUIET_USER_TIMEOUT: Duration = Duration::from_secs(60);
 
 // --- HTTP ---
 
@@ -1008,3 +1015,25 @@ pub const DNS_TTL_SETTING_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub const DNS_LINK_GONE_AFTER: Duration = Duration::from_secs(10);
 /// Edges of a cluster that an edge-c tells of.
 pub const CLUSTER_EDGES_MAX: usize = 256;
+/// XMPP clients of all addresses that are connected and not authenticated: at some 50 KiB while TLS begins, 50 MiB.
+pub const XMPP_UNAUTHENTICATED_DEFAULT: u32 = 1_024;
+/// And of one address: an office after a power cut comes in so many at a time. A small share of
+/// [`XMPP_UNAUTHENTICATED_DEFAULT`], so that nobody keeps others out.
+pub const XMPP_UNAUTHENTICATED_PER_ADDRESS_DEFAULT: u32 = 64;
+const _: () =
+    assert!(XMPP_UNAUTHENTICATED_PER_ADDRESS_DEFAULT * 16 <= XMPP_UNAUTHENTICATED_DEFAULT);
+/// Most of either that may be set.
+pub const XMPP_UNAUTHENTICATED_SETTING_MAX: u32 = 100_000;
+/// From the first byte of a connection to the end of authentication, however busy the client is: a phone on a bad line
+/// needs ten round trips of a second.
+pub const XMPP_LOGIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// Shortest and longest that may be set for it.
+pub const XMPP_LOGIN_TIMEOUT_MIN: Duration = Duration::from_secs(2);
+/// See [`XMPP_LOGIN_TIMEOUT_MIN`].
+pub const XMPP_LOGIN_TIMEOUT_MAX: Duration = Duration::from_secs(300);
+/// How long a client that is told goodbye may take to read it.
+pub const XMPP_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A stop closes XMPP clients one after the other over this time, so that they do not all come back at once.
+pub const XMPP_DRAIN_SPREAD: Duration = Duration::from_secs(5);
+/// Octets of a client that are read and sent on at a time: what a stream of the link may send unasked is no less.
+pub const XMPP_PIECE_BYTES: usize = FLOW_WINDOW_BYTES as usize;

@@ -14,6 +14,7 @@ pub mod expiry;
 pub mod greeting;
 pub mod http_pool;
 pub mod http_server;
+pub mod lean_tls;
 pub mod lifecycle;
 pub mod link_streams;
 pub mod listen;

@@ -154,13 +154,20 @@ pub fn encode(frame: &Frame, out: &mut BytesMut) -> Result<(), FlowError> {
             head(kind::GATE, 1, out);
             out.put_u8(gate.code());
         }
-        Frame::Message(message) => {
-            let len = check_len(message.len())?;
-            out.reserve(message.len().saturating_add(HEAD_BYTES));
-            head(kind::MESSAGE, len, out);
-            out.extend_from_slice(message);
-        }
+        Frame::Message(message) => encode_message(message, out)?,
     }
+    Ok(())
+}
+
+/// Appends a message that is nobody's own; see [`encode`].
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_message(message: &[u8], out: &mut BytesMut) -> Result<(), FlowError> {
+    let len = check_len(message.len())?;
+    out.reserve(message.len().saturating_add(HEAD_BYTES));
+    head(kind::MESSAGE, len, out);
+    out.extend_from_slice(message);
     Ok(())
 }
 

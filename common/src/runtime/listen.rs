@@ -77,6 +77,22 @@ pub fn configure(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
+/// As [`configure`], for clients that are silent for hours: phones are woken less often, and one that takes nothing of
+/// what is sent to it is dead as well.
+///
+/// # Errors
+/// The system's error; the connection is dead then.
+pub fn configure_quiet(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(limits::TCP_QUIET_KEEPALIVE_IDLE)
+        .with_interval(limits::TCP_KEEPALIVE_INTERVAL)
+        .with_retries(limits::TCP_KEEPALIVE_RETRIES);
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(limits::TCP_QUIET_USER_TIMEOUT))
+}
+
 /// As [`configure`], for the link: unacknowledged bytes make the connection dead as soon as silence does.
 ///
 /// # Errors

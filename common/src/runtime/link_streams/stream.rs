@@ -1,6 +1,7 @@
 //! One stream, the same on both sides.
 
 use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
@@ -87,18 +88,31 @@ impl SendHalf {
     /// # Errors
     /// [`StreamLost`] if the stream is gone.
     pub async fn send_rest(&mut self, rest: &mut Bytes) -> Result<(), StreamLost> {
+        poll_fn(|cx| self.poll_send_rest(cx, rest)).await
+    }
+
+    /// As [`Self::send_rest`], for whoever polls.
+    ///
+    /// # Errors
+    /// [`StreamLost`] if the stream is gone.
+    pub fn poll_send_rest(
+        &mut self,
+        cx: &mut Context<'_>,
+        rest: &mut Bytes,
+    ) -> Poll<Result<(), StreamLost>> {
         while !rest.is_empty() {
             self.stream.reserve_capacity(rest.len());
-            let capacity = if self.stream.capacity() == 0 {
-                let more = poll_fn(|cx| self.stream.poll_capacity(cx)).await;
-                more.ok_or(StreamLost)?.map_err(|_| StreamLost)?
-            } else {
-                self.stream.capacity()
+            let capacity = match self.stream.capacity() {
+                0 => {
+                    let more = ready!(self.stream.poll_capacity(cx));
+                    more.ok_or(StreamLost)?.map_err(|_| StreamLost)?
+                }
+                capacity => capacity,
             };
             let now = rest.split_to(capacity.min(rest.len()));
             self.stream.send_data(now, false).map_err(|_| StreamLost)?;
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
     /// Says that nothing more comes; what was handed over still goes out.
@@ -118,8 +132,15 @@ impl ReceiveHalf {
     /// The next octets; `None` if the stream has ended or is gone. The peer may send as many more from the moment that
     /// these are returned: not to be called before the last ones found their place. Cancel safe.
     pub async fn receive(&mut self) -> Option<Bytes> {
+        poll_fn(|cx| self.poll_receive(cx)).await
+    }
+
+    /// As [`Self::receive`], for whoever polls.
+    pub fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
-            let bytes = self.stream.data().await?.ok()?;
+            let Some(Ok(bytes)) = ready!(self.stream.poll_data(cx)) else {
+                return Poll::Ready(None);
+            };
             // Fails only if more is given back than came.
             if self
                 .stream
@@ -127,10 +148,10 @@ impl ReceiveHalf {
                 .release_capacity(bytes.len())
                 .is_err()
             {
-                return None;
+                return Poll::Ready(None);
             }
             if !bytes.is_empty() {
-                return Some(bytes);
+                return Poll::Ready(Some(bytes));
             }
         }
     }

@@ -1,0 +1,295 @@
+//! TLS over a stream for connections that are silent nearly always: one that waits holds keys and no buffer.
+//!
+//! rustls does the handshake and keeps the keys; where records are read and written is one scratch space of the thread.
+//! Knows nothing of certificates' files, names or protocols above.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ProtocolVersion, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+mod handshake;
+mod scratch;
+mod traffic;
+
+use traffic::{Opened, Traffic};
+
+/// A TLS connection whose handshake is done.
+pub struct LeanTls<T> {
+    io: T,
+    traffic: Traffic,
+    /// Ciphertext that has come and is no whole record, or has not been looked at.
+    unread: Vec<u8>,
+    /// Plaintext that the last reader had no room for.
+    unclaimed: Vec<u8>,
+    /// Ciphertext that the stream below has not taken.
+    unsent: Vec<u8>,
+    state: State,
+}
+
+/// How far the ends of the two directions are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State {
+    /// The peer has said that nothing more comes.
+    is_read_closed: bool,
+    /// The peer was told that nothing more comes.
+    is_write_closed: bool,
+}
+
+/// What the two sides have agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// TLS 1.2 or 1.3.
+    pub version: Option<ProtocolVersion>,
+    /// The application protocol (ALPN), if one was chosen.
+    pub alpn: Option<Vec<u8>>,
+    /// The server name that a client asked for; on the client's side `None`.
+    pub server_name: Option<String>,
+}
+
+/// Does the handshake of a server. Takes as long as the client likes: the deadline is the caller's.
+///
+/// # Errors
+/// The stream's error, or one of kind `InvalidData` with a [`rustls::Error`] in it; the client was told why then.
+pub async fn accept<T>(io: T, config: &ServerConfig) -> io::Result<(LeanTls<T>, Agreed)>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    handshake::accept(io, config).await
+}
+
+/// Does the handshake of a client with the server `name`. Takes as long as the server likes: the deadline is the caller's.
+///
+/// # Errors
+/// As [`accept`].
+pub async fn connect<T>(
+    io: T,
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+) -> io::Result<(LeanTls<T>, Agreed)>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    handshake::connect(io, config, name).await
+}
+
+impl<T> LeanTls<T> {
+    const fn new(io: T, traffic: Traffic, unread: Vec<u8>, unsent: Vec<u8>) -> Self {
+        Self {
+            io,
+            traffic,
+            unread,
+            unclaimed: Vec::new(),
+            unsent,
+            state: State {
+                is_read_closed: false,
+                is_write_closed: false,
+            },
+        }
+    }
+
+    /// The stream below.
+    pub const fn io(&self) -> &T {
+        &self.io
+    }
+
+    /// Octets that are held; none while nothing is under way.
+    pub fn held_bytes(&self) -> usize {
+        self.unread.capacity() + self.unclaimed.capacity() + self.unsent.capacity()
+    }
+}
+
+impl<T> fmt::Debug for LeanTls<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeanTls")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> LeanTls<T> {
+    /// Reads until a record with plaintext is opened: into `out`, and what it has no room for into `unclaimed`.
+    fn poll_records(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        scratch::with(|space| {
+            let mut filled = scratch::load(space, &std::mem::take(&mut self.unread));
+            loop {
+                // What is left over from the last time may hold whole records already.
+                let opened = self.open(scratch::part(space, 0, filled), out);
+                let opened = match opened {
+                    Ok(opened) => opened,
+                    Err(error) => return Poll::Ready(Err(self.fail(cx, error))),
+                };
+                space.copy_within(opened.discard..filled, 0);
+                filled = filled.saturating_sub(opened.discard);
+                if opened.plaintext > 0 || self.state.is_read_closed {
+                    self.unread = scratch::part(space, 0, filled).to_vec();
+                    return Poll::Ready(Ok(()));
+                }
+                let mut buffer = ReadBuf::new(scratch::part(space, filled, usize::MAX));
+                match Pin::new(&mut self.io).poll_read(cx, &mut buffer) {
+                    Poll::Pending => {
+                        self.unread = scratch::part(space, 0, filled).to_vec();
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(read) => read?,
+                }
+                match buffer.filled().len() {
+                    // Without TLS's goodbye anybody may have cut the connection (RFC 8446 section 6.1).
+                    0 => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                    read => filled = filled.saturating_add(read),
+                }
+            }
+        })
+    }
+
+    fn open(&mut self, records: &mut [u8], out: &mut ReadBuf<'_>) -> Result<Opened, rustls::Error> {
+        let Self {
+            traffic,
+            unclaimed,
+            unsent,
+            ..
+        } = self;
+        let opened = traffic.open(
+            records,
+            &mut |plaintext| {
+                let (now, later) = plaintext.split_at(plaintext.len().min(out.remaining()));
+                out.put_slice(now);
+                unclaimed.extend_from_slice(later);
+            },
+            unsent,
+        )?;
+        self.state.is_read_closed |= opened.is_closed;
+        Ok(opened)
+    }
+
+    /// Tells the peer why its records are refused, if it takes that at once.
+    fn fail(&mut self, cx: &mut Context<'_>, error: rustls::Error) -> io::Error {
+        self.traffic.alert(&mut self.unsent);
+        self.state.is_write_closed = true;
+        drop(self.poll_send(cx));
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    }
+
+    /// Hands the ciphertext that waits to the stream below.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut sent = 0;
+        let done = loop {
+            let rest = self.unsent.get(sent..).unwrap_or_default();
+            if rest.is_empty() {
+                break Poll::Ready(Ok(()));
+            }
+            match Pin::new(&mut self.io).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => sent = sent.saturating_add(written),
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        if sent >= self.unsent.len() {
+            self.unsent = Vec::new();
+        } else {
+            self.unsent.drain(..sent);
+        }
+        done
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for LeanTls<T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if out.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if this.unclaimed.is_empty() {
+            if this.state.is_read_closed {
+                return Poll::Ready(Ok(()));
+            }
+            let read = this.poll_records(cx, out);
+            // Answers of TLS itself, such as to a key update; who reads need not wait for them.
+            let is_cut = matches!(read, Poll::Ready(Err(_)));
+            if !this.unsent.is_empty()
+                && !is_cut
+                && let Poll::Ready(sent) = this.poll_send(cx)
+            {
+                sent?;
+            }
+            return read;
+        }
+        let now = this.unclaimed.len().min(out.remaining());
+        out.put_slice(this.unclaimed.get(..now).unwrap_or_default());
+        if now == this.unclaimed.len() {
+            this.unclaimed = Vec::new();
+        } else {
+            this.unclaimed.drain(..now);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LeanTls<T> {
+    /// Takes a record's worth as soon as nothing waits to be sent.
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        plaintext: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(cx))?;
+        if this.state.is_write_closed {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let now = plaintext.get(..PLAINTEXT_BYTES_MAX).unwrap_or(plaintext);
+        if now.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let sealed = scratch::with(|space| {
+            let sealed = this.traffic.seal(now, space)?;
+            let mut rest = scratch::part(space, 0, sealed);
+            // What the stream below takes at once needs no place of its own.
+            if this.unsent.is_empty()
+                && let Poll::Ready(written) = Pin::new(&mut this.io).poll_write(cx, rest)
+            {
+                rest = scratch::part(rest, written?, usize::MAX);
+            }
+            this.unsent.extend_from_slice(rest);
+            Ok(now.len())
+        });
+        Poll::Ready(sealed)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(cx))?;
+        Pin::new(&mut this.io).poll_flush(cx)
+    }
+
+    /// Says goodbye (`close_notify`), then ends the stream below.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.state.is_write_closed {
+            this.traffic.close(&mut this.unsent);
+            this.state.is_write_closed = true;
+        }
+        ready!(this.poll_send(cx))?;
+        Pin::new(&mut this.io).poll_shutdown(cx)
+    }
+}
+
+/// Plaintext of one record (RFC 8446 section 5.1).
+const PLAINTEXT_BYTES_MAX: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests;
