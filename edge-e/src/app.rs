@@ -38,6 +38,8 @@ use crate::listener::front::Front;
 use crate::listener::https::Https;
 use crate::listener::media;
 use crate::listener::sip::Sip;
+use crate::listener::websocket::Websockets;
+use crate::listener::xmpp::Xmpp;
 use crate::metrics::{Listener, Metrics};
 
 /// Serves until `shutdown` resolves, then drains.
@@ -77,6 +79,7 @@ pub async fn run(
 struct Bound {
     public: Vec<TcpListener>,
     sip: Vec<TcpListener>,
+    xmpp: Vec<TcpListener>,
     link: Vec<TcpListener>,
     /// Where media trunks arrive; empty on an edge without media.
     trunks: Vec<BulkSocket>,
@@ -97,6 +100,7 @@ impl Bound {
         Ok(Self {
             public: all("public.listen", &config.public.listen)?,
             sip: all("sip.listen", &config.sip.listen)?,
+            xmpp: all("xmpp.listen", &config.xmpp.listen)?,
             link: all("link.listen", &config.link.listen)?,
             trunks: match &config.media {
                 Some(_) => trunks(&config.link.listen)?,
@@ -128,6 +132,7 @@ struct App {
     https: Arc<Https>,
     sip: Arc<Sip>,
     sip_front: Front,
+    xmpp: Arc<Xmpp>,
     link: Arc<LinkServer>,
     metrics: Metrics,
 }
@@ -154,9 +159,15 @@ impl App {
             workers: workers.clone(),
             listener: Listener::Sip,
         };
-        let has_websockets = !config.sip.websocket_origins.is_empty();
+        let xmpp = Arc::new(Xmpp::new(
+            Arc::clone(&cores),
+            Arc::clone(&admission),
+            metrics.clone(),
+            config.xmpp.clone(),
+            &tls,
+        ));
         let https = Arc::new(Https {
-            websockets: has_websockets.then(|| Arc::clone(&sip)),
+            websockets: websockets(config, &sip, &xmpp),
             cores: Arc::clone(&cores),
             admission: Arc::clone(&admission),
             tls: Arc::new(tls),
@@ -183,6 +194,7 @@ impl App {
             https,
             sip,
             sip_front,
+            xmpp,
             link,
             metrics,
         })
@@ -284,6 +296,14 @@ impl App {
             let front = self.sip_front.clone();
             let serving = Arc::clone(&self.sip).serve(front, listener, drain.signal());
             drop(supervisor.spawn_vital("sip", lifecycle::until_over(serving, drain.signal())));
+        }
+        for listener in bound.xmpp {
+            let front = Front {
+                listener: Listener::Xmpp,
+                ..self.sip_front.clone()
+            };
+            let serving = Arc::clone(&self.xmpp).serve(front, listener, drain.signal());
+            drop(supervisor.spawn_vital("xmpp", lifecycle::until_over(serving, drain.signal())));
         }
         let readiness = Readiness::default();
         let linked = readiness.condition("link", "look at edge-c and its log: it dials this edge");
@@ -431,6 +451,16 @@ fn settings(link: &Link) -> Result<Settings, String> {
     Ok(Settings {
         tls: Arc::new(tls),
         allowed_cores: link.allowed_cores.clone(),
+    })
+}
+
+/// What web pages may open, if there is anything.
+fn websockets(config: &Config, sip: &Arc<Sip>, xmpp: &Arc<Xmpp>) -> Option<Websockets> {
+    let has_sip = !config.sip.websocket_origins.is_empty();
+    let has_xmpp = !config.xmpp.websocket_origins.is_empty();
+    (has_sip || has_xmpp).then(|| Websockets {
+        sip: has_sip.then(|| Arc::clone(sip)),
+        xmpp: has_xmpp.then(|| Arc::clone(xmpp)),
     })
 }
 

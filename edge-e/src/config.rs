@@ -17,6 +17,9 @@ use common::policy::jail::JailPolicy;
 use common::time::UnixTime;
 
 mod warning;
+mod xmpp;
+
+pub use xmpp::Xmpp;
 
 /// Everything that edge-e is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct Config {
     pub public: Public,
     /// Where SIP clients arrive, and how often they may send.
     pub sip: Sip,
+    /// Where XMPP clients arrive, and what they may do before they are authenticated.
+    pub xmpp: Xmpp,
     /// Where edge-c arrives.
     pub link: Link,
     /// Where media of calls arrives; `None` for an edge without calls.
@@ -171,6 +176,7 @@ fn read(root: &Table<'_>) -> Option<Config> {
     let advertised_addresses = root.list("advertised_addresses", Value::ip_addr);
     let public = public(&root.table("public"));
     let sip = sip(&root.table("sip"));
+    let xmpp = Xmpp::read(&root.table("xmpp"));
     let link = link(&root.table("link"));
     let media = media(root, &advertised_addresses);
     let admin = Admin::read(&root.table("admin"), limits::ADMIN_PORT_EDGE_E);
@@ -183,6 +189,7 @@ fn read(root: &Table<'_>) -> Option<Config> {
         advertised_addresses,
         public: public?,
         sip,
+        xmpp,
         link: link?,
         media,
         admin,
@@ -342,10 +349,11 @@ fn jail(table: &Table<'_>) -> JailPolicy {
 fn distinct_sockets(root: &Table<'_>, config: &Config) {
     let public = config.public.listen.iter().map(|at| ("public", at));
     let sip = config.sip.listen.iter().map(|at| ("sip", at));
+    let xmpp = config.xmpp.listen.iter().map(|at| ("xmpp", at));
     let link = config.link.listen.iter().map(|at| ("link", at));
     let admin = std::iter::once(("admin", &config.admin.listen));
     let mut seen: Vec<(&'static str, &SocketAddr)> = Vec::new();
-    for (section, at) in public.chain(sip).chain(link).chain(admin) {
+    for (section, at) in public.chain(sip).chain(xmpp).chain(link).chain(admin) {
         let other = seen
             .iter()
             .find(|(_, other)| *other == at && at.port() != 0);

@@ -450,7 +450,7 @@ impl Table {
 
     fn xmpp_domain(&self, domain: &Domain) -> Result<&[Arc<Core>], NoRoute> {
         // A core that serves no XMPP has said so by its policy.
-        let missing = if self.domains.is_empty() {
+        let missing = if self.domains.is_empty() && self.xmpp_domains.is_empty() {
             NoRoute::LinkDown
         } else {
             NoRoute::DomainUnknown

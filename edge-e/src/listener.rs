@@ -5,4 +5,5 @@ pub(crate) mod front;
 pub mod https;
 pub mod media;
 pub mod sip;
-mod websocket;
+pub mod websocket;
+pub mod xmpp;

@@ -7,6 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub mod media;
+pub mod xmpp;
 
 common::label! {
     /// Where a connection arrived.
@@ -17,6 +18,8 @@ common::label! {
         Public = "public",
         /// From SIP clients.
         Sip = "sip",
+        /// From XMPP clients.
+        Xmpp = "xmpp",
     }
 }
 
@@ -229,6 +232,8 @@ pub struct Metrics {
     pub jailed: Gauge,
     /// SIP clients.
     pub sip: Sip,
+    /// XMPP clients.
+    pub xmpp: xmpp::Xmpp,
     /// The link to edge-c.
     pub link: Link,
     /// Certificates in use.
@@ -260,6 +265,7 @@ impl Metrics {
             ),
             jailed: telemetry::gauge(registry, "jailed_addresses", "Addresses blocked now"),
             sip: Sip::register(registry),
+            xmpp: xmpp::Xmpp::register(registry),
             link: Link::register(registry),
             certificates: Certificates::register(registry),
             media: media::MediaMetrics::register(registry),

@@ -150,6 +150,45 @@ fn wrong_sip_settings_say_what_is_allowed() {
 }
 
 #[test]
+fn without_an_xmpp_listener_there_is_no_xmpp() {
+    let xmpp = parse(SMALLEST).unwrap().config.xmpp;
+
+    assert!(xmpp.listen.is_empty() && xmpp.websocket_origins.is_empty());
+    assert_eq!(xmpp.login_timeout, limits::XMPP_LOGIN_TIMEOUT_DEFAULT);
+}
+
+#[test]
+fn wrong_xmpp_settings_say_what_is_allowed() {
+    let xmpp = "[xmpp]\nlisten = ['[::]:8443']\nlogin_timeout = '1s'\nunauthenticated_max = 0\n";
+
+    assert_snapshot!(errors(&format!("{SMALLEST}{xmpp}")), @"
+    error: /etc/edge/edge-e.toml:12: `xmpp` uses [::]:8443, which [public] has already
+        found: [xmpp]
+        allowed: another address or port for each listener
+    error: /etc/edge/edge-e.toml:14: `xmpp.login_timeout` is out of range
+        found: '1s'
+        allowed: 2s to 5m
+    error: /etc/edge/edge-e.toml:15: `xmpp.unauthenticated_max` is out of range
+        found: 0
+        allowed: 1 to 100000
+    3 errors in the configuration
+    ");
+}
+
+#[test]
+fn a_share_of_one_address_that_is_everything_is_a_warning() {
+    let loaded = parse(&format!(
+        "{SMALLEST}[xmpp]\nunauthenticated_max = 50\nunauthenticated_per_address_max = 50\n"
+    ))
+    .unwrap();
+
+    assert_snapshot!(loaded.warnings[0], @r"
+    /etc/edge/edge-e.toml:14: `xmpp.unauthenticated_per_address_max` is not below unauthenticated_max: a single address can keep everybody else out
+        set it to a small share of unauthenticated_max
+    ");
+}
+
+#[test]
 fn a_burst_below_the_rate_is_a_warning() {
     let loaded = parse(&format!(
         "{SMALLEST}[sip]\nmessages_per_second = 50\nmessages_burst = 10\n"
@@ -272,6 +311,11 @@ fn defaults_in_the_example_are_the_real_ones() {
             listen: whole.sip.listen.clone(),
             websocket_origins: whole.sip.websocket_origins.clone(),
             ..smallest.sip.clone()
+        },
+        xmpp: Xmpp {
+            listen: whole.xmpp.listen.clone(),
+            websocket_origins: whole.xmpp.websocket_origins.clone(),
+            ..smallest.xmpp.clone()
         },
         worker_threads: whole.worker_threads,
         media: whole.media.clone(),

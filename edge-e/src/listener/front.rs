@@ -45,11 +45,43 @@ pub(crate) struct Established {
     pub(crate) drain: Signal,
 }
 
+/// A client that was let in, and has said nothing yet.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    /// The connection.
+    pub(crate) stream: TcpStream,
+    /// Where it came from.
+    pub(crate) peer: SocketAddr,
+    /// Where it came to.
+    pub(crate) local: SocketAddr,
+    /// Hears of the stop.
+    pub(crate) drain: Signal,
+}
+
 impl Front {
-    /// Accepts until the drain starts; `speak` gets every connection that was let in.
+    /// Accepts until the drain starts; `speak` gets every connection whose TLS handshake is done.
     pub(crate) async fn serve<S, F>(&self, listener: TcpListener, drain: Signal, speak: S)
     where
         S: Fn(Established) -> F + Clone + Send + 'static,
+        F: Future<Output = ()> + Send,
+    {
+        let front = Arc::new(self.clone());
+        let speak = move |arrived| {
+            let (front, speak) = (Arc::clone(&front), speak.clone());
+            async move {
+                // The handshake's state is gone before the protocol begins.
+                if let Some(established) = Box::pin(front.handshake(arrived)).await {
+                    speak(established).await;
+                }
+            }
+        };
+        self.accept(listener, drain, speak).await;
+    }
+
+    /// Accepts until the drain starts; `speak` gets every connection that was let in.
+    pub(crate) async fn accept<S, F>(&self, listener: TcpListener, drain: Signal, speak: S)
+    where
+        S: Fn(Arrived) -> F + Clone + Send + 'static,
         F: Future<Output = ()> + Send,
     {
         loop {
@@ -82,18 +114,18 @@ impl Front {
         drain: Signal,
         speak: S,
     ) where
-        S: Fn(Established) -> F + Send + 'static,
+        S: Fn(Arrived) -> F + Send + 'static,
         F: Future<Output = ()> + Send,
     {
-        let front = self.clone();
+        let open = self.metrics.open.of(self.listener).clone();
         let connection = move |stream| async move {
             let _in_flight = drain.in_flight();
-            let open = front.metrics.open.of(front.listener).clone();
             open.inc();
-            // The handshake's state is gone before the protocol begins.
-            if let Some(established) = Box::pin(front.handshake(stream, peer, drain.clone())).await
-            {
-                speak(established).await;
+            match arrived(stream, peer, drain) {
+                Ok(arrived) => speak(arrived).await,
+                Err(error) => {
+                    tracing::debug!(side = "downstream", reason = %error, "connection gone before it was served");
+                }
             }
             open.dec();
             drop(admitted);
@@ -103,16 +135,13 @@ impl Front {
         }
     }
 
-    async fn handshake(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        drain: Signal,
-    ) -> Option<Established> {
-        let configured = listen::configure(&stream).and_then(|()| stream.local_addr());
-        let local = configured
-            .inspect_err(|error| tracing::debug!(side = "downstream", reason = %error, "connection gone before it was served"))
-            .ok()?;
+    async fn handshake(&self, arrived: Arrived) -> Option<Established> {
+        let Arrived {
+            stream,
+            peer,
+            local,
+            drain,
+        } = arrived;
         let acceptor = TlsAcceptor::from(Arc::clone(&self.tls));
         let accepting =
             tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream));
@@ -131,6 +160,17 @@ impl Front {
             drain,
         })
     }
+}
+
+fn arrived(stream: TcpStream, peer: SocketAddr, drain: Signal) -> std::io::Result<Arrived> {
+    listen::configure(&stream)?;
+    let local = stream.local_addr()?;
+    Ok(Arrived {
+        stream,
+        peer,
+        local,
+        drain,
+    })
 }
 
 fn outcome(admitted: &Result<Admitted, NotAdmitted>) -> metrics::Admission {

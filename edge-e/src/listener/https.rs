@@ -35,8 +35,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::admission::{Admission, Admitted, NotAdmitted};
 use crate::cores::{Core, Cores, NoRoute};
 use crate::gate;
-use crate::listener::sip::Sip;
-use crate::listener::websocket::{self, Upgrading};
+use crate::listener::websocket::{self, Upgrading, Websockets};
 use crate::metrics::{self, Listener, Metrics, Refusal as Label};
 
 /// What every connection of this listener shares.
@@ -53,7 +52,7 @@ pub struct Https {
     /// Who drives the connections.
     pub workers: Workers,
     /// What a WebSocket becomes, if there are any.
-    pub websockets: Option<Arc<Sip>>,
+    pub websockets: Option<Websockets>,
     /// When this process began: until a while later, a core that has not come may still come.
     pub started: Instant,
 }
@@ -153,9 +152,9 @@ impl Https {
         };
         let counters: Arc<Counters> = Arc::default();
         let (tcp, tls) = stream.get_ref();
-        let upgrading = self.websockets.clone().and_then(|sip| {
+        let upgrading = self.websockets.clone().and_then(|websockets| {
             let local = tcp.local_addr().ok()?;
-            Some(Upgrading::new(sip, peer, local, tls))
+            Some(Upgrading::new(websockets, peer, local, tls))
         });
         let connection = Arc::new(Connection {
             https: self,

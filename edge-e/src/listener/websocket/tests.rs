@@ -1,14 +1,22 @@
 use std::future::poll_fn;
+use std::pin::Pin;
 
+use bytes::Bytes;
+use common::link::flow::{FlowClose, Frame, Gate};
 use common::runtime::drain::Drain;
 use common::runtime::http_server::{self, Timeouts};
 use common::runtime::link_streams::Arrived;
+use futures_util::{Sink as _, Stream as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::*;
 use crate::listener::sip::flow::tests as flow;
+use crate::listener::xmpp::tests as chat;
 
 fn fields(change: impl FnOnce(&mut HeaderMap)) -> HeaderMap {
     let mut fields = HeaderMap::new();
@@ -27,16 +35,16 @@ fn fields(change: impl FnOnce(&mut HeaderMap)) -> HeaderMap {
 }
 
 fn reason(fields: &HeaderMap) -> Option<&'static str> {
-    let checked = check(&Method::GET, Version::HTTP_11, fields);
+    let checked = check(&Method::GET, Version::HTTP_11, fields, "sip");
     checked.err().map(|refused| refused.reason)
 }
 
 #[test]
 fn a_proper_request_is_answered_as_the_rfc_says() {
     // RFC 6455 section 1.3.
-    let key = check(&Method::GET, Version::HTTP_11, &fields(|_| {})).unwrap();
+    let key = check(&Method::GET, Version::HTTP_11, &fields(|_| {}), "sip").unwrap();
 
-    let answer = switching(&key);
+    let answer = switching(&key, "sip");
 
     assert_eq!(answer.status(), 101);
     assert_eq!(
@@ -54,7 +62,7 @@ fn an_improper_request_says_what_is_wrong() {
         }))
     };
     let version = Some("another version of WebSocket than 13");
-    let subprotocol = Some("the subprotocol sip is not offered");
+    let subprotocol = Some("the subprotocol of the path's last segment is not offered");
     let key = Some("no proper Sec-WebSocket-Key");
 
     assert_eq!(with("sec-websocket-version", "8"), version);
@@ -75,7 +83,7 @@ fn an_improper_request_says_what_is_wrong() {
         );
     });
     assert_eq!(reason(&twice), key);
-    let post = check(&Method::POST, Version::HTTP_11, &fields(|_| {}));
+    let post = check(&Method::POST, Version::HTTP_11, &fields(|_| {}), "sip");
     assert!(post.is_err());
 }
 
@@ -89,12 +97,16 @@ struct Scene {
 
 async fn scene() -> Scene {
     let sip = flow::sip();
+    let xmpp = chat::xmpp(Arc::clone(&sip.cores), Arc::clone(&sip.admission));
     let (_, arrived) = flow::link(&sip.cores, 1, "example.com").await;
     let (client, edge) = tokio::io::duplex(1 << 16);
     let drain = Drain::new();
     let signal = drain.signal();
     let upgrading = Arc::new(Upgrading {
-        sip,
+        websockets: Websockets {
+            sip: Some(sip),
+            xmpp: Some(xmpp),
+        },
         client: ([192, 0, 2, 7], 4711).into(),
         local: ([192, 0, 2, 1], 8443).into(),
         server_name: None,
@@ -142,10 +154,14 @@ async fn scene() -> Scene {
 
 impl Scene {
     async fn ask(&mut self, domain: &str, origin: &str) -> String {
+        self.ask_for("sip", domain, origin).await
+    }
+
+    async fn ask_for(&mut self, service: &str, domain: &str, origin: &str) -> String {
         let domain = common::mra::edge_path::encode_domain(&Domain::parse(domain).unwrap());
         let request = format!(
-            "GET /{domain}/sip HTTP/1.1\r\nHost: edge.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: sip\r\nOrigin: {origin}\r\n\
+            "GET /{domain}/{service} HTTP/1.1\r\nHost: edge.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: {service}\r\nOrigin: {origin}\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         self.client.write_all(request.as_bytes()).await.unwrap();
@@ -244,4 +260,60 @@ async fn a_message_that_is_too_long_ends_the_websocket() {
     let (_, ended) = tokio::join!(sending, &mut scene.server);
 
     ended.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_of_a_chat_are_frames_of_a_stream() {
+    let mut scene = scene().await;
+    let page = "https://chat.example.com";
+    let head = scene.ask_for("xmpp", "example.com", page).await;
+    assert!(head.contains("sec-websocket-protocol: xmpp"), "{head}");
+    let mut socket = WebSocketStream::from_raw_socket(scene.client, Role::Client, None).await;
+    let arrived = scene.arrived.recv().await.unwrap();
+    assert_eq!(arrived.preface().protocol, StreamProtocol::Xmpp);
+    assert_eq!(arrived.preface().transport, ClientTransport::Wss);
+    let mut core = arrived.accept().unwrap();
+
+    let open = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='example.com'/>";
+    say(&mut socket, Message::text(open)).await;
+    assert_eq!(flow::next_frame(&mut core).await, Some(flow::message(open)));
+    flow::tell(&mut core, flow::message("<success/>")).await;
+    flow::tell(&mut core, Frame::Gate(Gate::Open)).await;
+    assert_eq!(hear(&mut socket).await, Some(Message::text("<success/>")));
+    say(&mut socket, Message::Ping(Bytes::from_static(b"x"))).await;
+    assert_eq!(
+        hear(&mut socket).await,
+        Some(Message::Pong(Bytes::from_static(b"x")))
+    );
+    assert_eq!(
+        hear(&mut socket).await,
+        Some(Message::Ping(Bytes::new())),
+        "in its time"
+    );
+
+    flow::tell(&mut core, flow::message("<close/>")).await;
+    flow::tell(&mut core, Frame::Close(FlowClose::Ended)).await;
+    assert_eq!(hear(&mut socket).await, Some(Message::text("<close/>")));
+    assert!(matches!(
+        hear(&mut socket).await,
+        None | Some(Message::Close(_))
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chat_in_octets_and_one_of_another_page_are_refused() {
+    let mut other = scene().await;
+    let head = other
+        .ask_for("xmpp", "example.com", "https://phone.example.com")
+        .await;
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+
+    let mut scene = scene().await;
+    scene
+        .ask_for("xmpp", "example.com", "https://chat.example.com")
+        .await;
+    let mut socket = WebSocketStream::from_raw_socket(scene.client, Role::Client, None).await;
+    say(&mut socket, Message::Binary(Bytes::from_static(b"<a/>"))).await;
+
+    scene.server.await.unwrap();
 }

@@ -71,7 +71,7 @@ pub(crate) async fn link(
         CoreCommand::Policy(Policy {
             realm,
             domains,
-            xmpp_domains: Vec::new(),
+            xmpp_domains: vec![Domain::parse(domain).unwrap()],
             serves_sessions_of: Vec::new(),
         }),
     );
