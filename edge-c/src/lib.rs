@@ -17,5 +17,6 @@ pub mod sip;
 pub mod stream;
 #[cfg(test)]
 mod testing;
+pub mod tokens;
 pub mod uds;
 pub mod upstream;
