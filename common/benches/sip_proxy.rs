@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::id::EdgeIndex;
+use common::id::{EdgeIndex, TrackingId};
 use common::net::{ClientAddr, Deployment, Host};
 use common::sip::digest::NoHashes;
 use common::sip::flow_token::FlowTokenKeys;
@@ -81,6 +81,7 @@ impl World {
             client: ClientAddr("203.0.113.7:40001".parse().unwrap()),
             transport: Transport::Tls,
             server_name: None,
+            tracking: TrackingId::new([7; 16]),
         };
         proxy.handle_flow_opened(FLOW, peer, now);
         let mut world = Self {

@@ -743,8 +743,13 @@ pub const MEDIA_CANDIDATE_FAILURES_MAX: u8 = 3;
 pub const MEDIA_LATCH_REPEAT: Duration = Duration::from_millis(500);
 /// After a latch has moved it stays for so long: two devices that both have the key must not pull a call to and fro.
 pub const MEDIA_RELATCH_INTERVAL: Duration = Duration::from_secs(2);
-/// A stream without an authentic packet from its client for so long is over.
+/// A stream without an authentic packet from its client for so long is over, if nothing else is set.
 pub const MEDIA_SILENCE_MAX: Duration = Duration::from_mins(5);
+/// What may be set instead: a client that sends nothing while nobody speaks is heard by its reports every 5 s.
+pub const MEDIA_SILENCE_RANGE: RangeInclusive<Duration> =
+    Duration::from_secs(5)..=Duration::from_hours(4);
+/// Calls that fell silent and wait to be ended: if more do at once, the rest is told again a second later.
+pub const MEDIA_DEAD_CALLS_MAX: usize = 1024;
 /// The same for a stream from which nothing is expected, because it is on hold or goes outward only.
 pub const MEDIA_HELD_MAX: Duration = Duration::from_hours(4);
 /// Inner media ports if nothing else is set: those that Unified CM's own devices use.
@@ -877,6 +882,8 @@ pub const SIP_TRANSACTIONS_PER_FLOW_MAX: usize = 64;
 pub const SIP_FORKS_MAX: usize = 8;
 /// Challenges that are gathered from all nodes that were tried (RFC 3261 section 16.7 step 7).
 pub const SIP_CHALLENGES_MAX: usize = 16;
+/// Forks of one INVITE that are ended here when they answer too late; more than any user has phones.
+pub const SIP_FORKS_DECLINED_MAX: usize = 8;
 /// Calls at once, each with the dialogs of its forks.
 pub const SIP_CALLS_MAX: u32 = 16_384;
 /// A call without a session timer is forgotten after this time; real ones are refreshed or end.

@@ -9,13 +9,14 @@
 use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use common::id::EdgeIndex;
 use common::limits;
 use common::runtime::clock;
 use common::runtime::trunk::MediaTrunk;
-use common::sip::proxy::BodyAnchor;
+use common::sip::proxy::{BodyAnchor, CallKey};
 use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
 
@@ -44,6 +45,8 @@ pub struct Config {
     pub ports: RangeInclusive<u16>,
     /// Where inner legs may go.
     pub networks: Vec<IpNet>,
+    /// For how long a client may be silent in a call before the call is over.
+    pub silence_max: Duration,
 }
 
 /// The media of one edge-e.
@@ -68,6 +71,8 @@ pub struct Media {
     desk: SharedDesk,
     links: Vec<Arc<MediaLink>>,
     happened: mpsc::Receiver<Happened>,
+    /// Until SIP takes it.
+    dead_calls: Mutex<Option<mpsc::Receiver<CallKey>>>,
     /// Whether ports have once been ready.
     stocked: watch::Sender<bool>,
 }
@@ -82,7 +87,8 @@ impl Media {
         edges: Vec<EdgeMedia>,
         metrics: MediaMetrics,
     ) -> io::Result<Self> {
-        let desk = SharedDesk::new(config, metrics.clone());
+        let (dead, dead_calls) = mpsc::channel(limits::MEDIA_DEAD_CALLS_MAX);
+        let desk = SharedDesk::new(config, dead, metrics.clone());
         let pairs = (0_u16..).zip(&edges);
         let (outboxes, links): (Vec<_>, Vec<_>) = pairs
             .map(|(index, _)| MediaLink::new(EdgeIndex(index), desk.clone()))
@@ -96,6 +102,7 @@ impl Media {
             trunks,
             names,
             outboxes: outboxes.clone(),
+            silence_max: config.silence_max,
             teller: Box::new(move |told| {
                 // Full only if the media task hangs; then a line in the log is the smallest loss.
                 drop(teller.try_send(told));
@@ -107,6 +114,7 @@ impl Media {
             desk,
             links: links.into_iter().map(Arc::new).collect(),
             happened,
+            dead_calls: Mutex::new(Some(dead_calls)),
             stocked: watch::Sender::new(false),
         })
     }
@@ -115,6 +123,16 @@ impl Media {
     #[must_use]
     pub fn bodies(&self) -> Box<dyn BodyAnchor + Send> {
         Box::new(bodies::Bodies(self.desk.clone()))
+    }
+
+    /// Calls whose clients have been silent for too long: SIP ends them. `None` if somebody takes them already.
+    #[must_use]
+    pub fn dead_calls(&self) -> Option<mpsc::Receiver<CallKey>> {
+        let mut calls = self
+            .dead_calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        calls.take()
     }
 
     /// The media's end of the link to an edge-e.

@@ -26,12 +26,12 @@ use common::sip::digest::HashSource;
 use common::sip::flow_token::FlowTokenKeys;
 use common::sip::identity::Aor;
 use common::sip::proxy::{
-    self, BodyAnchor, EdgeName, FlowPeer, IdentityPolicy, InnerNames, NodeState, Proxy, Registrar,
-    Transport,
+    self, BodyAnchor, CallKey, EdgeName, FlowPeer, IdentityPolicy, InnerNames, NodeState, Proxy,
+    Registrar, Transport,
 };
 use rustls::{ClientConfig, ServerConfig};
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::link_client::StreamService;
@@ -86,6 +86,8 @@ pub struct InnerTls {
 pub struct Services {
     /// Rewrites bodies.
     pub bodies: Box<dyn BodyAnchor + Send>,
+    /// Calls that are to be ended because nobody speaks any more.
+    pub dead_calls: Option<mpsc::Receiver<CallKey>>,
     /// Knows users.
     pub users: Arc<dyn HashSource + Send + Sync>,
     /// TLS inside.
@@ -166,7 +168,7 @@ impl Sip {
     ///
     /// # Errors
     /// [`StartError`] if a port or the thread can't be had.
-    pub fn start(config: Config, services: Services) -> Result<Self, StartError> {
+    pub fn start(config: Config, mut services: Services) -> Result<Self, StartError> {
         let (alive, ended) = watch::channel(());
         let runtime = start_thread(ended)?;
         // Sockets belong to the runtime that they are made in.
@@ -183,8 +185,12 @@ impl Sip {
             .zip(config.edges.iter().map(|edge| edge.index))
             .collect();
         let server_tls = services.tls.server.clone();
+        let dead_calls = services.dead_calls.take();
         let shell = assemble(config, services, &bound, &runtime)?;
-        let vital = inside::serve(&shell, bound, &server_tls, &runtime);
+        let mut vital = inside::serve(&shell, bound, &server_tls, &runtime);
+        if let Some(dead_calls) = dead_calls {
+            vital.spawn_on(hang_up(Arc::clone(&shell), dead_calls), &runtime);
+        }
         Ok(Self {
             shell,
             runtime,
@@ -286,6 +292,13 @@ impl Sip {
     }
 }
 
+/// Ends calls that are dead. Never returns while there is media.
+async fn hang_up(shell: Arc<Shell>, mut dead_calls: mpsc::Receiver<CallKey>) {
+    while let Some(call) = dead_calls.recv().await {
+        shell.hang_up(call);
+    }
+}
+
 async fn take_stream(shell: Arc<Shell>, edge: EdgeIndex, arrived: Arrived) {
     let preface = arrived.preface();
     match preface.protocol {
@@ -300,6 +313,7 @@ async fn take_stream(shell: Arc<Shell>, edge: EdgeIndex, arrived: Arrived) {
             ClientTransport::Wss => Transport::Wss,
         },
         server_name: preface.server_name.clone(),
+        tracking: preface.tracking,
     };
     let tracking_id = preface.tracking;
     let Some((id, outbox)) = shell.open_flow(peer) else {

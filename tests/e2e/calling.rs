@@ -3,6 +3,7 @@
 mod attack;
 mod configuration;
 mod desk;
+mod ending;
 mod failover;
 mod load;
 mod moving;

@@ -60,6 +60,18 @@ impl PortPool {
         Some(self.free.swap_remove(at))
     }
 
+    /// Takes the pair that begins with this port, even while it rests; `None` if it is taken or not in the range.
+    pub fn take_port(&mut self, rtp: u16) -> Option<PortPair> {
+        if let Some(at) = self.free.iter().position(|pair| pair.rtp() == rtp) {
+            return Some(self.free.swap_remove(at));
+        }
+        let at = self
+            .resting
+            .iter()
+            .position(|(_, pair)| pair.rtp() == rtp)?;
+        self.resting.remove(at).map(|(_, pair)| pair)
+    }
+
     /// Gives a pair back: packets of the last call may still be on their way to it, so it rests for
     /// [`limits::MEDIA_PORT_QUARANTINE`].
     pub fn give_back(&mut self, pair: PortPair, now: Instant) {
@@ -112,6 +124,22 @@ mod tests {
         let almost = rested.checked_sub(Duration::from_millis(1)).unwrap();
         assert_eq!(pool.take(0, almost), None);
         assert_eq!(pool.take(0, rested), Some(pair));
+    }
+
+    #[test]
+    fn a_certain_pair_is_had_free_or_resting_but_not_twice() {
+        let now = epoch();
+        let mut pool = PortPool::new(&(36_000..=36_003));
+
+        let pair = pool.take_port(36_002).unwrap();
+        assert_eq!((pair.rtp(), pool.free()), (36_002, 1));
+        assert_eq!(pool.take_port(36_002), None);
+        pool.give_back(pair, now);
+        assert_eq!(pool.take_port(36_002), Some(pair));
+        for wrong in [36_001, 36_004, 0] {
+            assert_eq!(pool.take_port(wrong), None);
+        }
+        assert_eq!(pool.take(0, now).map(PortPair::rtp), Some(36_000));
     }
 
     proptest! {

@@ -9,7 +9,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::class::{Component, MediaClass, Slot};
 use super::demux::{PacketKind, packet_kind};
@@ -176,11 +176,12 @@ impl Session {
         }
     }
 
-    /// Whether the client has been silent for so long that the stream is over.
+    /// Whether the client has been silent for so long that the stream is over: for `silence_max`, or for longer if it is
+    /// on hold.
     #[must_use]
-    pub fn is_over(&self, now: Instant) -> bool {
+    pub fn is_over(&self, silence_max: Duration, now: Instant) -> bool {
         let longest = if self.plan.direction.is_inward() {
-            limits::MEDIA_SILENCE_MAX
+            silence_max
         } else {
             limits::MEDIA_HELD_MAX
         };

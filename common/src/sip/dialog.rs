@@ -1,11 +1,15 @@
 //! Calls: which messages belong to one leg, so that its media can be anchored. Keeps no route: that stands in the
 //! messages.
 
+mod ends;
+
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
+
+pub(super) use ends::Ends;
 
 use super::message::Message;
 use super::proxy::slots::{SlotKey, Slots};
@@ -26,6 +30,8 @@ pub(super) struct Call {
     pub(super) answered_at: Option<Instant>,
     expires_at: Instant,
     hash: u64,
+    /// From the 2xx on.
+    ends: Option<Box<Ends>>,
 }
 
 /// What tells a leg from others.
@@ -127,6 +133,7 @@ impl Calls {
             answered_at: None,
             expires_at,
             hash,
+            ends: None,
         };
         let key = self.calls.insert(nonce, call).ok()?;
         self.by_dialog.entry(hash).or_default().push(key);
@@ -172,6 +179,33 @@ impl Calls {
         let is_first = call.answered_at.is_none();
         call.answered_at.get_or_insert(now);
         is_first
+    }
+
+    /// What is known of both ends of a call that was answered.
+    pub(super) fn set_ends(&mut self, call: CallKey, ends: Option<Ends>) {
+        if let Some(call) = self.calls.get_mut(SlotKey::from_u64(call.0)) {
+            call.ends = ends.map(Box::new);
+        }
+    }
+
+    /// A later request changed where an end is reached.
+    pub(super) fn refresh(
+        &mut self,
+        call: CallKey,
+        request: &Message,
+        response: &Message,
+        is_from_client: bool,
+    ) {
+        let call = self.calls.get_mut(SlotKey::from_u64(call.0));
+        if let Some(ends) = call.and_then(|call| call.ends.as_mut()) {
+            ends.refresh(request, response, is_from_client);
+        }
+    }
+
+    /// What is known of both ends, and the flow of the client's.
+    pub(super) fn take_ends(&mut self, call: CallKey) -> Option<(Ends, FlowId)> {
+        let call = self.calls.get_mut(SlotKey::from_u64(call.0))?;
+        Some((*call.ends.take()?, call.flow))
     }
 
     /// The leg lives for `lifetime` from now.

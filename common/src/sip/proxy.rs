@@ -13,6 +13,7 @@ mod context;
 mod forward;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fuzz;
+mod hang_up;
 mod inward;
 mod names;
 mod output;
@@ -43,7 +44,7 @@ pub use output::{
     UnboundReason,
 };
 
-use crate::id::EdgeIndex;
+use crate::id::{EdgeIndex, TrackingId};
 use crate::limits;
 use crate::net::{ClientAddr, Domain};
 use crate::sip::dialog::Calls;
@@ -81,6 +82,8 @@ pub struct FlowPeer {
     pub transport: Transport,
     /// The name that the client asked for in TLS.
     pub server_name: Option<Domain>,
+    /// What the connection is called in the logs of both edges.
+    pub tracking: TrackingId,
 }
 
 /// Who sent a message from inside.
@@ -265,6 +268,13 @@ impl Proxy {
         self.settle_down(services, now);
     }
 
+    /// Both ends of a call are told that it is over, because nobody speaks any more.
+    pub fn hang_up(&mut self, call: CallKey, services: &mut Services<'_>, now: Instant) {
+        let now = self.advance(now);
+        self.end_dead_call(call, CallEnd::NoMedia, services, now);
+        self.settle_down(services, now);
+    }
+
     /// Time passed; early and late calls are harmless.
     pub fn handle_timeout(&mut self, services: &mut Services<'_>, now: Instant) {
         let now = self.advance(now);
@@ -377,6 +387,7 @@ impl Proxy {
         let handled = match &arrived.source {
             Source::Flow(flow, _) => self.handle_client_request(arrived, *flow, services, now),
             Source::Node(peer) => self.handle_inside_request(arrived, peer, services, now),
+            Source::Own(_) => Ok(()), // sent without coming in
         };
         if let Err(refuse) = handled {
             self.refuse(arrived, &refuse);
@@ -390,6 +401,7 @@ impl Proxy {
         hasher.write_u64(self.hash_seed);
         match source {
             Source::Flow(flow, _) => hasher.write_u64(flow.0),
+            Source::Own(_) => {}
             Source::Node(peer) => {
                 hasher.write_u8(u8::from(peer.connection == Some(OWN_CONNECTION)));
             }

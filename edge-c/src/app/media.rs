@@ -7,9 +7,9 @@ use common::runtime::admin::Condition;
 use common::runtime::clock;
 use common::runtime::exit::RunError;
 use common::runtime::trunk::client::{TrunkClient, TrunkHandle};
-use common::sip::proxy::{BodyAnchor, PassBodies};
+use common::sip::proxy::{BodyAnchor, CallKey, PassBodies};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::unusable;
 use crate::config::Config;
@@ -57,6 +57,11 @@ impl MediaApp {
     pub(super) fn bodies(this: Option<&Self>) -> Box<dyn BodyAnchor + Send> {
         let bodies = this.and_then(|media| media.with(Media::bodies));
         bodies.unwrap_or_else(|| Box::new(PassBodies))
+    }
+
+    /// Calls that fell silent.
+    pub(super) fn dead_calls(&self) -> Option<mpsc::Receiver<CallKey>> {
+        self.with(Media::dead_calls).flatten()
     }
 
     /// What the link to an edge-e must know.

@@ -69,6 +69,7 @@ impl SipApp {
         let media = MediaApp::start(config, metrics)?;
         let services = Services {
             bodies: MediaApp::bodies(media.as_ref()),
+            dead_calls: media.as_ref().and_then(MediaApp::dead_calls),
             users: Arc::new(Users::new(sessions.clone(), Arc::clone(&passwords))),
             tls: tls.clone(),
             metrics: metrics.sip.clone(),

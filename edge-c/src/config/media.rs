@@ -28,6 +28,9 @@ pub(super) fn read(table: &Table<'_>, is_sip: bool) -> Option<Config> {
     );
     let allowed = "the networks of phones and media servers, such as [\"10.0.0.0/8\"]";
     let networks = table.required_list("networks", allowed, Value::ip_net);
+    let silence_max = table.or("silence_timeout", limits::MEDIA_SILENCE_MAX, |value| {
+        value.duration(&limits::MEDIA_SILENCE_RANGE)
+    });
     if !is_sip {
         let why = "has no effect without [sip]";
         table.warn("listen", why, "add [sip], or leave [media] out");
@@ -36,6 +39,7 @@ pub(super) fn read(table: &Table<'_>, is_sip: bool) -> Option<Config> {
         listen,
         ports,
         networks,
+        silence_max,
     })
 }
 

@@ -57,7 +57,7 @@ impl Bodies {
             inner_family: Family::of(context.inner),
             media: policy(context.policy),
         };
-        let leg = match desk.leg(context.call, context.call_id, terms) {
+        let leg = match desk.leg(context.call, context.call_id, context.peer.tracking, terms) {
             Ok(leg) => leg,
             Err(refusal) => return refused(refusal),
         };
@@ -113,5 +113,6 @@ const fn reason(how: CallEnd) -> StopReason {
         CallEnd::Cancelled => StopReason::Cancel,
         CallEnd::Expired => StopReason::Expired,
         CallEnd::Failed(_) | CallEnd::FlowClosed => StopReason::Failure,
+        CallEnd::NoMedia => StopReason::NoMedia,
     }
 }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use common::id::{AllocId, EdgeIndex};
+use common::id::{AllocId, EdgeIndex, TrackingId};
 use common::limits;
 use common::link::control::message::{MediaCommand, MediaReport};
 use common::media::anchor::{
@@ -18,12 +18,11 @@ use common::media::anchor::{
 use common::media::class::MediaClass;
 use common::media::plan::{OuterLeg, PlanChange, StopReason, StreamId};
 use common::media::session::Summary;
-use common::media::supply::{Family, OuterPort, Released, Wanted};
+use common::media::supply::{Family, Released, Wanted};
 use common::redact::Redacted;
 use common::runtime::clock;
 use common::sip::proxy::CallKey;
-use smallvec::SmallVec;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::control::Outbox;
 use super::engine::{EngineHandle, Happened, Order};
@@ -31,6 +30,9 @@ use super::metrics::MediaMetrics;
 use super::ports::Ports;
 use super::quality::{self, StreamLabel};
 use super::{Config, random};
+use kept::Kept;
+
+mod kept;
 
 /// A desk that several threads use. Clones are the same one.
 #[derive(Clone)]
@@ -47,9 +49,10 @@ impl std::fmt::Debug for SharedDesk {
 }
 
 impl SharedDesk {
-    pub(super) fn new(config: &Config, metrics: MediaMetrics) -> Self {
+    /// A desk; calls that are dead are told to `dead`.
+    pub(super) fn new(config: &Config, dead: mpsc::Sender<CallKey>, metrics: MediaMetrics) -> Self {
         Self {
-            desk: Arc::new(Mutex::new(Desk::new(config, metrics))),
+            desk: Arc::new(Mutex::new(Desk::new(config, dead, metrics))),
             changed: Arc::default(),
         }
     }
@@ -87,12 +90,14 @@ pub(super) struct Desk {
     /// What was refused, and when to ask again.
     refused: VecDeque<(Instant, Wanted)>,
     /// Public ports that edge-e keeps for this edge-c.
-    living: BTreeMap<EdgeIndex, BTreeSet<AllocId>>,
+    living: BTreeMap<EdgeIndex, BTreeMap<AllocId, Kept>>,
     ports: Ports,
     /// Addresses of inner ports.
     own: Vec<IpAddr>,
     engine: Option<EngineHandle>,
     outboxes: Vec<Arc<Outbox>>,
+    /// Who ends calls whose clients are silent.
+    dead: mpsc::Sender<CallKey>,
     metrics: MediaMetrics,
 }
 
@@ -100,9 +105,12 @@ pub(super) struct Desk {
 struct Call {
     leg: LegId,
     call_id: Redacted<Box<[u8]>>,
+    /// Of the connection that the call began on.
+    tracking: TrackingId,
     flow_address: IpAddr,
     streams: BTreeSet<StreamId>,
     silent: BTreeSet<StreamId>,
+    is_told_dead: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +121,7 @@ struct Asked {
 }
 
 impl Desk {
-    fn new(config: &Config, metrics: MediaMetrics) -> Self {
+    fn new(config: &Config, dead: mpsc::Sender<CallKey>, metrics: MediaMetrics) -> Self {
         let settings = AnchorSettings {
             networks: config.networks.clone(),
             own: config.listen.clone(),
@@ -135,6 +143,7 @@ impl Desk {
             own: config.listen.clone(),
             engine: None,
             outboxes: Vec::new(),
+            dead,
             metrics,
         }
     }
@@ -159,6 +168,7 @@ impl Desk {
         &mut self,
         call: CallKey,
         call_id: &[u8],
+        tracking: TrackingId,
         terms: LegTerms,
     ) -> Result<LegId, Refusal> {
         if let Some(known) = self.calls.get_mut(&call) {
@@ -178,9 +188,11 @@ impl Desk {
             Call {
                 leg,
                 call_id: Redacted::new(call_id.into()),
+                tracking,
                 flow_address: terms.flow_address,
                 streams: BTreeSet::new(),
                 silent: BTreeSet::new(),
+                is_told_dead: false,
             },
         );
         Ok(leg)
@@ -229,13 +241,18 @@ impl Desk {
             (_, Side::Inner) => "upstream",
         };
         let call = self.by_leg.get(&leg).and_then(|key| self.calls.get(key));
+        let tracking_id = call.map(|call| call.tracking);
         let call = call.map(|call| &call.call_id);
         let remedy = reason.remedy();
         match line {
             Some(line) => {
-                tracing::info!(side, ?call, line, %reason, remedy, "a media line is not relayed");
+                tracing::info!(
+                    side, ?call, tracking_id = tracking_id.map(display), line, %reason, remedy, "a media line is not relayed"
+                );
             }
-            None => tracing::info!(side, ?call, %reason, remedy, "media of a call refused"),
+            None => tracing::info!(
+                side, ?call, tracking_id = tracking_id.map(display), %reason, remedy, "media of a call refused"
+            ),
         }
     }
 
@@ -245,66 +262,6 @@ impl Desk {
             self.anchor.close(known.leg, reason);
             self.forget(call);
             self.settle(clock::now());
-        }
-    }
-
-    /// edge-e has lost its memory, or this side has: spare ports are asked for anew, and whatever no call uses goes.
-    pub(super) fn reset(&mut self, edge: EdgeIndex) -> MediaCommand {
-        self.asked.retain(|_, asked| asked.edge != edge);
-        self.anchor.supply().remove_edge(edge);
-        self.release(clock::now());
-        self.anchor.supply().add_edge(edge);
-        self.keep(edge)
-    }
-
-    /// What lives at this edge-e.
-    pub(super) fn keep(&self, edge: EdgeIndex) -> MediaCommand {
-        let living = self.living.get(&edge).into_iter().flatten();
-        let asked = self.asked.iter().filter(|(_, asked)| asked.edge == edge);
-        MediaCommand::Keep {
-            allocs: living
-                .chain(asked.map(|(alloc, _)| alloc))
-                .copied()
-                .collect(),
-        }
-    }
-
-    fn report(&mut self, edge: EdgeIndex, report: MediaReport, now: Instant) {
-        match report {
-            MediaReport::Allocated {
-                alloc,
-                rtp,
-                rtcp,
-                addresses,
-            } => {
-                let Some(asked) = self.asked.remove(&alloc).filter(|asked| asked.edge == edge)
-                else {
-                    let is_kept = self.living.get(&edge).is_some_and(|of| of.contains(&alloc));
-                    if !is_kept {
-                        self.say(edge, MediaCommand::Release { alloc });
-                    }
-                    return;
-                };
-                self.living.entry(edge).or_default().insert(alloc);
-                let port = OuterPort {
-                    alloc,
-                    addresses: SmallVec::from_vec(addresses),
-                    rtp,
-                    rtcp,
-                };
-                self.anchor.supply().offer_outer(edge, asked.class, port);
-                self.release(now);
-            }
-            MediaReport::Refused { alloc, reason } => {
-                if let Some(asked) = self.asked.remove(&alloc) {
-                    tracing::warn!(side = "link", %edge, reason = ?reason, remedy = "look at [media] of edge-e", "no public media ports");
-                    let again = now.checked_add(limits::MEDIA_PORTS_RETRY_AFTER);
-                    let wanted = Wanted::Outer(asked.edge, asked.class);
-                    self.refused.push_back((again.unwrap_or(now), wanted));
-                }
-            }
-            // The link's own business.
-            MediaReport::Nonce { .. } => {}
         }
     }
 
@@ -337,6 +294,7 @@ impl Desk {
     pub(super) fn happened(&mut self, happened: Happened) {
         match happened {
             Happened::Ended(stream, reason, summary) => self.note_ended(stream, reason, &summary),
+            Happened::Heard(stream) => self.note_heard(stream),
             Happened::Silent(stream) => self.note_silent(stream),
         }
     }
@@ -348,7 +306,15 @@ impl Desk {
         }
     }
 
-    /// The media of a call ends when all its streams are silent: a camera that is off is no reason.
+    fn note_heard(&mut self, stream: StreamId) {
+        let call = self.by_stream.get(&stream).map(|label| label.call);
+        if let Some(known) = call.and_then(|call| self.calls.get_mut(&call)) {
+            known.silent.remove(&stream);
+            known.is_told_dead = false;
+        }
+    }
+
+    /// A call ends when all its streams are silent: a camera that is off is no reason.
     fn note_silent(&mut self, stream: StreamId) {
         let Some(call) = self.by_stream.get(&stream).map(|label| label.call) else {
             return;
@@ -358,8 +324,13 @@ impl Desk {
         };
         known.silent.insert(stream);
         if known.silent.is_superset(&known.streams) {
-            tracing::info!(call = %known.call_id, "the media of a call ends: its client has been silent for too long");
-            self.end(call, StopReason::NoMedia);
+            // SIP hears of it again with the next sweep if it can't take more now.
+            let is_told = self.dead.try_send(call).is_ok();
+            if is_told && !std::mem::replace(&mut known.is_told_dead, true) {
+                tracing::info!(side = "downstream", call = %known.call_id, tracking_id = %known.tracking, reason = "its client has been silent for too long",
+                    remedy = "none if it lost its network; else look at the firewall in front of edge-e, and at [media] silence_timeout",
+                    "a call is ended");
+            }
         }
     }
 
@@ -379,12 +350,13 @@ impl Desk {
         while let Some(change) = self.anchor.poll_change() {
             match &change {
                 PlanChange::Start(stream, plan) => {
-                    self.note_started(leg, *stream, plan.class, plan.outer.edge);
-                    self.brief(&plan.outer, plan.class);
+                    let call = self.note_started(leg, *stream, plan.class, plan.outer.edge);
+                    self.brief(call, &plan.outer, plan.class);
                 }
-                PlanChange::Change(_, plan) => self.brief(&plan.outer, plan.class),
+                PlanChange::Change(_, plan) => self.brief(None, &plan.outer, plan.class),
                 PlanChange::Stop(stream, _) => {
                     for call in self.calls.values_mut() {
+                        call.silent.remove(stream);
                         call.streams.remove(stream);
                     }
                 }
@@ -399,24 +371,28 @@ impl Desk {
         stream: StreamId,
         class: MediaClass,
         edge: EdgeIndex,
-    ) {
-        let call = leg.and_then(|leg| self.by_leg.get(&leg)).copied();
-        let Some((key, call)) = call.and_then(|key| Some((key, self.calls.get_mut(&key)?))) else {
-            return;
-        };
+    ) -> Option<CallKey> {
+        let key = leg.and_then(|leg| self.by_leg.get(&leg)).copied()?;
+        let call = self.calls.get_mut(&key)?;
         call.streams.insert(stream);
         let label = StreamLabel {
             call: key,
             call_id: call.call_id.clone(),
+            tracking: call.tracking,
             class,
             edge,
         };
         self.by_stream.insert(stream, label);
+        Some(key)
     }
 
     /// Tells edge-e whose ports these are now.
-    fn brief(&self, outer: &OuterLeg, class: MediaClass) {
+    fn brief(&mut self, call: Option<CallKey>, outer: &OuterLeg, class: MediaClass) {
         let alloc = outer.alloc;
+        let living = self.living.get_mut(&outer.edge);
+        if let Some(kept) = living.and_then(|living| living.get_mut(&alloc)) {
+            kept.note(call, outer, class);
+        }
         if let Some(address) = outer.flow_address {
             let command = MediaCommand::FlowAddress {
                 alloc,
@@ -467,6 +443,7 @@ impl Desk {
                     alloc,
                     class,
                     flow_address: None,
+                    port: None,
                 };
                 self.say(edge, command);
             }
@@ -487,7 +464,7 @@ impl Desk {
 
     fn new_alloc(&self) -> AllocId {
         let is_known = |alloc: &AllocId| {
-            self.asked.contains_key(alloc) || self.living.values().any(|of| of.contains(alloc))
+            self.asked.contains_key(alloc) || self.living.values().any(|of| of.contains_key(alloc))
         };
         loop {
             let [a, b, c, d, ..] = random::number().to_be_bytes();

@@ -42,6 +42,8 @@ pub(super) enum Order {
 pub(super) enum Happened {
     /// It is over, and this was measured.
     Ended(StreamId, StopReason, Box<Summary>),
+    /// Its client is heard again.
+    Heard(StreamId),
     /// Its client has been silent for too long.
     Silent(StreamId),
 }
@@ -76,6 +78,8 @@ pub(super) struct Parts {
     pub(super) names: Vec<Arc<str>>,
     /// The way to the control stream of each edge-e.
     pub(super) outboxes: Vec<Arc<Outbox>>,
+    /// For how long a client may be silent.
+    pub(super) silence_max: Duration,
     /// Who is told.
     pub(super) teller: Teller,
     /// What is counted.
@@ -114,6 +118,7 @@ struct Engine {
     queue: Receiver<Order>,
     trunks: Vec<Trunk>,
     table: Table,
+    silence_max: Duration,
     teller: Teller,
     metrics: MediaMetrics,
     /// When streams are next looked through for silent ones.
@@ -147,6 +152,7 @@ impl Engine {
             queue,
             trunks: trunks.collect(),
             table: Table::new(parts.outboxes),
+            silence_max: parts.silence_max,
             teller: parts.teller,
             metrics: parts.metrics,
             sweep: clock::now(),
@@ -236,8 +242,8 @@ impl Engine {
 
     fn sweep(&mut self, now: Instant) {
         self.sweep = now.checked_add(limits::MEDIA_SWEEP_INTERVAL).unwrap_or(now);
-        for stream in self.table.silent(now) {
-            (self.teller)(Happened::Silent(stream));
+        for happened in self.table.silent(self.silence_max, now) {
+            (self.teller)(happened);
         }
         self.metrics.publish(&self.table.take_counts());
         for trunk in &self.trunks {

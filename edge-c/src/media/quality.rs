@@ -1,6 +1,6 @@
 //! The log line of a stream that ended: how both of its legs were.
 
-use common::id::EdgeIndex;
+use common::id::{EdgeIndex, TrackingId};
 use common::media::class::MediaClass;
 use common::media::plan::{StopReason, StreamId};
 use common::media::session::Summary;
@@ -15,6 +15,8 @@ pub(super) struct StreamLabel {
     pub(super) call: CallKey,
     /// Its Call-ID.
     pub(super) call_id: Redacted<Box<[u8]>>,
+    /// What the client's connection is called in the logs of both edges.
+    pub(super) tracking: TrackingId,
     /// What it carries.
     pub(super) class: MediaClass,
     /// Through which edge-e.
@@ -25,6 +27,7 @@ pub(super) struct StreamLabel {
 pub(super) fn note(label: &StreamLabel, stream: StreamId, reason: StopReason, summary: &Summary) {
     tracing::info!(
         call = %label.call_id,
+        tracking_id = %label.tracking,
         %stream,
         class = ?label.class,
         edge = %label.edge,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::id::{AllocId, EdgeIndex};
 use common::limits;
@@ -194,16 +194,19 @@ impl Table {
         Some(Happened::Ended(id, reason, summary))
     }
 
-    /// Streams whose client has fallen silent, each once.
-    pub(super) fn silent(&mut self, now: Instant) -> Vec<StreamId> {
+    /// Streams whose client has fallen silent, each every time, and those whose client is heard again, once.
+    pub(super) fn silent(&mut self, silence_max: Duration, now: Instant) -> Vec<Happened> {
         let streams = self.streams.iter_mut().flatten();
-        let silent = streams.filter(|stream| !stream.is_told_silent && stream.session.is_over(now));
-        silent
-            .map(|stream| {
-                stream.is_told_silent = true;
-                stream.id
-            })
-            .collect()
+        let news = streams.filter_map(|stream| {
+            let is_silent = stream.session.is_over(silence_max, now);
+            let was_silent = std::mem::replace(&mut stream.is_told_silent, is_silent);
+            match (was_silent, is_silent) {
+                (_, true) => Some(Happened::Silent(stream.id)),
+                (true, false) => Some(Happened::Heard(stream.id)),
+                (false, false) => None,
+            }
+        });
+        news.collect()
     }
 
     /// What was counted since the last time.

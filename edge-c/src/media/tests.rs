@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::id::AllocId;
+use common::id::{AllocId, TrackingId};
 use common::link::control::message::{MediaCommand, MediaReport};
 use common::media::class::{Component, Generation, MediaClass, Slot};
 use common::media::plan::{
@@ -175,7 +175,7 @@ impl Stage {
     fn new() -> Self {
         let config = config();
         let metrics = MediaMetrics::register(&mut Registry::default());
-        let desk = SharedDesk::new(&config, metrics.clone());
+        let desk = SharedDesk::new(&config, tokio::sync::mpsc::channel(1).0, metrics.clone());
         let (outbox, link) = MediaLink::new(EDGE, desk);
         let (far, trunk) = trunk();
         let (teller, happened) = mpsc::channel();
@@ -183,6 +183,7 @@ impl Stage {
             trunks: vec![trunk],
             names: vec!["edge1".into()],
             outboxes: vec![outbox],
+            silence_max: config.silence_max,
             teller: Box::new(move |told| teller.send(told).unwrap()),
             metrics,
         })
@@ -219,6 +220,7 @@ fn config() -> Config {
         listen: vec!["127.0.0.1".parse().unwrap()],
         ports: 20_000..=60_000,
         networks: vec!["127.0.0.0/8".parse().unwrap()],
+        silence_max: limits::MEDIA_SILENCE_MAX,
     }
 }
 
@@ -331,6 +333,7 @@ impl Desk {
             client: ClientAddr("198.51.100.7:5000".parse().unwrap()),
             transport: Transport::Tls,
             server_name: None,
+            tracking: TrackingId::new([7; 16]),
         };
         let mut ports = (36_000..).step_by(2);
         let mut audio = 0;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use common::id::TrackingId;
 use common::limits;
 use common::link::flow::{FlowClose, Frame};
 use common::sip::identity::Aor;
@@ -24,6 +25,7 @@ pub struct Flows {
 #[derive(Debug)]
 pub struct Flow {
     outbox: Arc<Outbox<()>>,
+    tracking: TrackingId,
     aors: BTreeSet<Aor>,
     dialogs: usize,
     is_closing: bool,
@@ -54,7 +56,7 @@ impl Flows {
         }
     }
 
-    pub(super) fn open(&mut self) -> Option<(FlowId, Arc<Outbox<()>>)> {
+    pub(super) fn open(&mut self, tracking: TrackingId) -> Option<(FlowId, Arc<Outbox<()>>)> {
         if self.open.len() >= limits::SIP_FLOWS_MAX {
             return None;
         }
@@ -62,6 +64,7 @@ impl Flows {
         let outbox = Arc::new(Outbox::new(ROOM));
         let one = Flow {
             outbox: Arc::clone(&outbox),
+            tracking,
             aors: BTreeSet::new(),
             dialogs: 0,
             is_closing: false,
@@ -77,6 +80,11 @@ impl Flows {
         SystemRandom.fill(&mut octets).ok()?;
         let flow = FlowId(u64::from_ne_bytes(octets));
         (!self.open.contains_key(&flow)).then_some(flow)
+    }
+
+    /// What the connection is called in logs.
+    pub(super) fn tracking(&self, flow: FlowId) -> Option<TrackingId> {
+        self.open.get(&flow).map(|one| one.tracking)
     }
 
     pub(super) fn remove(&mut self, flow: FlowId) {
@@ -100,6 +108,7 @@ impl Flows {
             self.metrics.flows_closed.of(FlowClose::Slow.into()).inc();
             tracing::info!(
                 side = "downstream",
+                tracking_id = %one.tracking,
                 reason = "the client does not read",
                 remedy = "look at the client or its network",
                 "SIP connection closed"

@@ -12,8 +12,8 @@ use common::link::flow::{self, FlowClose, Frame, Gate};
 use common::runtime::clock;
 use common::sip::digest::HashSource;
 use common::sip::proxy::{
-    BodyAnchor, CloseReason, ConnectionId, Destination, Event, FlowId, FlowPeer, NodePeer, Proxy,
-    Registrar, Services, Transmit, TransmitId,
+    BodyAnchor, CallKey, CloseReason, ConnectionId, Destination, Event, FlowId, FlowPeer, NodePeer,
+    Proxy, Registrar, Services, Transmit, TransmitId,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -152,7 +152,7 @@ impl Shell {
     #[must_use]
     pub fn open_flow(&self, peer: FlowPeer) -> Option<(FlowId, Arc<Outbox<()>>)> {
         self.input(|core, now| {
-            let (flow, outbox) = core.flows.open()?;
+            let (flow, outbox) = core.flows.open(peer.tracking)?;
             core.proxy.handle_flow_opened(flow, peer, now);
             Some((flow, outbox))
         })
@@ -204,6 +204,13 @@ impl Shell {
             core.with_services(|proxy, services| {
                 proxy.handle_node_message(peer, message, services, now);
             });
+        });
+    }
+
+    /// A call is dead: both its ends are told.
+    pub fn hang_up(&self, call: CallKey) {
+        self.input(|core, now| {
+            core.with_services(|proxy, services| proxy.hang_up(call, services, now));
         });
     }
 
@@ -480,7 +487,8 @@ impl Core {
 
     fn on_event(&mut self, event: Event) {
         self.metrics.note_event(&event);
-        tell::event(&event, &self.registrars);
+        let tracking = tell::flow_of(&event).and_then(|flow| self.flows.tracking(flow));
+        tell::event(&event, tracking, &self.registrars);
         match event {
             Event::Bound { flow, aor, .. } => self.flows.bound(flow, aor),
             Event::Unbound { flow, aor, .. } => self.flows.unbound(flow, &aor),

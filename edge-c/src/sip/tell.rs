@@ -1,6 +1,9 @@
 //! The log lines of SIP: one for each failure, with side, reason and remedy.
 
-use common::sip::proxy::{Event, NodeFailure, NodeId, NodeState, Registrar, Side};
+use std::time::Duration;
+
+use common::id::TrackingId;
+use common::sip::proxy::{Event, FlowId, NodeFailure, NodeId, NodeState, Registrar, Side};
 
 use crate::upstream::sip::probe::Change;
 
@@ -29,7 +32,9 @@ pub(super) fn node_changed(change: &Change) {
 }
 
 /// Something that the core says.
-pub(super) fn event(event: &Event, registrars: &[Registrar]) {
+///
+/// `tracking_id` is that of [`flow_of`].
+pub(super) fn event(event: &Event, tracking_id: Option<TrackingId>, registrars: &[Registrar]) {
     match event {
         Event::Bound {
             aor,
@@ -46,6 +51,7 @@ pub(super) fn event(event: &Event, registrars: &[Registrar]) {
         }
         Event::AuthenticationFailed { aor, .. } => tracing::info!(
             side = "downstream",
+            tracking_id = tracking_id.map(display),
             %aor,
             reason = "wrong credentials",
             remedy = "check user name and password of the client",
@@ -57,28 +63,14 @@ pub(super) fn event(event: &Event, registrars: &[Registrar]) {
                 Side::Node(_) => "upstream",
             };
             let remedy = reason.remedy();
-            tracing::info!(side, code, %reason, remedy, "SIP message refused");
+            tracing::info!(side, tracking_id = tracking_id.map(display), code, %reason, remedy, "SIP message refused");
         }
         Event::NodeFailed {
             node,
             reason,
             pause,
         } => {
-            let place = place(*node, registrars);
-            let reason = match reason {
-                NodeFailure::NoAnswer => "it does not answer in time",
-                NodeFailure::Overloaded => "it answers 503",
-                NodeFailure::Unreachable => "it can't be reached",
-            };
-            let pause_s = pause.as_secs();
-            tracing::warn!(
-                side = "upstream",
-                node = place,
-                reason,
-                pause_s,
-                remedy = "look at the node",
-                "registrar node is passed over"
-            );
+            node_failed(&place(*node, registrars), *reason, *pause);
         }
         Event::NodeRecovered(node) => {
             tracing::info!(
@@ -89,15 +81,62 @@ pub(super) fn event(event: &Event, registrars: &[Registrar]) {
         Event::DialogStarted { .. } => tracing::debug!("dialog started"),
         Event::DialogEnded { how, talked, .. } => {
             let seconds = talked.map(|talked| talked.as_secs());
-            tracing::debug!(?how, seconds, "dialog ended");
+            tracing::debug!(
+                tracking_id = tracking_id.map(display),
+                ?how,
+                seconds,
+                "dialog ended"
+            );
         }
         Event::CloseFlow { reason, .. } => tracing::info!(
             side = "downstream",
+            tracking_id = tracking_id.map(display),
             ?reason,
             remedy = "none needed unless there are many: look at the client",
             "SIP connection closed"
         ),
         Event::GateOpen(_) | Event::GateClosed(_) => {}
+    }
+}
+
+fn node_failed(node: &str, failure: NodeFailure, pause: Duration) {
+    let reason = match failure {
+        NodeFailure::NoAnswer => "it does not answer in time",
+        NodeFailure::Overloaded => "it answers 503",
+        NodeFailure::Unreachable => "it can't be reached",
+    };
+    let pause_s = pause.as_secs();
+    tracing::warn!(
+        side = "upstream",
+        node,
+        reason,
+        pause_s,
+        remedy = "look at the node",
+        "registrar node is passed over"
+    );
+}
+
+/// The client's connection that an event is about.
+pub(super) const fn flow_of(event: &Event) -> Option<FlowId> {
+    match event {
+        Event::Bound { flow, .. }
+        | Event::Unbound { flow, .. }
+        | Event::GateOpen(flow)
+        | Event::GateClosed(flow)
+        | Event::CloseFlow { flow, .. }
+        | Event::DialogStarted { flow, .. }
+        | Event::DialogEnded { flow, .. }
+        | Event::AuthenticationFailed { flow, .. }
+        | Event::Refused {
+            from: Side::Flow(flow),
+            ..
+        } => Some(*flow),
+        Event::Refused {
+            from: Side::Node(_),
+            ..
+        }
+        | Event::NodeFailed { .. }
+        | Event::NodeRecovered(_) => None,
     }
 }
 

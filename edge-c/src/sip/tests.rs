@@ -89,6 +89,7 @@ async fn world_with(setup: Setup) -> World {
     let share = |tls| Arc::new(ArcSwap::from_pointee(tls));
     let services = Services {
         bodies: Box::new(PassBodies),
+        dead_calls: None,
         users: setup.users,
         tls: InnerTls {
             client: Arc::new(ArcSwap::from_pointee(setup.client_tls)),
@@ -282,10 +283,10 @@ fn answer(request: &Message) -> String {
 }
 
 /// A registrar over UDP that answers everything. Reports what reached it but probes.
-async fn udp_registrar() -> (SocketAddr, tokio::sync::mpsc::Receiver<Message>) {
+async fn udp_registrar() -> (SocketAddr, mpsc::Receiver<Message>) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    let (sender, seen) = tokio::sync::mpsc::channel(64);
+    let (sender, seen) = mpsc::channel(64);
     drop(tokio::spawn(async move {
         let mut buffer = vec![0; 65_535];
         while let Ok((len, peer)) = socket.recv_from(&mut buffer).await {
@@ -487,7 +488,7 @@ async fn a_drain_sends_clients_away_and_takes_no_more() {
 async fn a_client_that_does_not_read_is_closed_and_nobody_waits_for_it() {
     let metrics = SipMetrics::register(&mut Registry::default());
     let mut flows = flows::Flows::new(metrics);
-    let (flow, outbox) = flows.open().unwrap();
+    let (flow, outbox) = flows.open(TrackingId::new([7; 16])).unwrap();
     let frame = Frame::Message(vec![0; 1000].into());
 
     let sent = (0..10_000)

@@ -94,6 +94,13 @@ fn the_quality_of_a_call_is_logged_at_its_end() {
         !line.contains("1110") && !line.contains("192.168."),
         "{line}"
     );
+    // The client's connection has the same name in the log of the other edge.
+    let (_, id) = line.split_once("tracking_id").unwrap();
+    let id = id.trim_start_matches(|c: char| !c.is_ascii_hexdigit());
+    let id: String = id.chars().take_while(char::is_ascii_hexdigit).collect();
+    assert_eq!(id.len(), 32, "{line}");
+    let outer = scene.stage().pair.edges[0].log().unwrap();
+    assert!(outer.contains(&id), "{id} {outer}");
 }
 
 /// How long a phone may hear nothing.

@@ -52,6 +52,8 @@ pub(crate) struct Setup {
     pub(crate) knows_path: bool,
     /// What phones inside speak: `rtp`, `srtp` or `as-offered`.
     pub(crate) media: &'static str,
+    /// Whatever else is different.
+    pub(crate) more: fn(&mut Stage),
 }
 
 impl Setup {
@@ -63,6 +65,7 @@ impl Setup {
         authentication: "registrar",
         knows_path: true,
         media: "rtp",
+        more: |_| {},
     };
 }
 
@@ -120,6 +123,7 @@ impl Scene {
         if setup.authentication == "edge" {
             add_password(&stage.pair.cores[0], ALICE);
         }
+        (setup.more)(&mut stage);
         stage.pair.start().unwrap();
         Self {
             registrars,

@@ -24,6 +24,10 @@ pub enum MediaCommand {
         /// that are kept ready.
         #[serde(default)]
         flow_address: Option<IpAddr>,
+        /// The even one of exactly these ports, which a call has used before edge-e lost its memory; refused if
+        /// somebody else has them. An older edge-e takes others.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<u16>,
     },
     /// The address of the client's SIP flow, and what its m-line carries: for ports that were allocated before the call.
     FlowAddress {

@@ -279,7 +279,7 @@ fn a_spray_of_junk_latches_nothing_and_counts_as_no_activity() {
 
     world.pass(1000);
 
-    assert!(world.session.is_over(world.now));
+    assert!(world.session.is_over(limits::MEDIA_SILENCE_MAX, world.now));
 }
 
 #[test]
@@ -511,15 +511,15 @@ fn an_unread_stream_is_taken_from_the_address_of_the_signalling_only() {
 fn a_silent_client_ends_the_stream_unless_it_is_on_hold() {
     let mut world = World::latched();
     world.pass(limits::MEDIA_SILENCE_MAX.as_millis().try_into().unwrap());
-    let is_over = world.session.is_over(world.now);
+    let is_over = world.session.is_over(limits::MEDIA_SILENCE_MAX, world.now);
     let mut held = plan();
     held.direction = Direction::Neither;
     world.session.change(held).unwrap();
 
     assert!(is_over);
-    assert!(!world.session.is_over(world.now));
+    assert!(!world.session.is_over(limits::MEDIA_SILENCE_MAX, world.now));
     world.pass(limits::MEDIA_HELD_MAX.as_millis().try_into().unwrap());
-    assert!(world.session.is_over(world.now));
+    assert!(world.session.is_over(limits::MEDIA_SILENCE_MAX, world.now));
 }
 
 proptest! {

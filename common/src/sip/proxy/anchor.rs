@@ -205,7 +205,13 @@ impl Proxy {
                         .answer(call, response.to_tag().unwrap_or_default(), now)
                 {
                     let flow = context.flow;
+                    let ends = self.ends_of(context, response);
+                    self.calls.set_ends(call, ends);
                     self.events.push_back(Event::DialogStarted { call, flow });
+                } else {
+                    let is_from_client = context.source.is_client();
+                    let request = &context.request;
+                    self.calls.refresh(call, request, response, is_from_client);
                 }
             }
             (Method::Bye, 200..)

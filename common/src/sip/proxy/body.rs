@@ -124,6 +124,8 @@ pub enum CallEnd {
     Expired,
     /// The client's flow closed before a dialog began.
     FlowClosed,
+    /// Its media fell silent; both ends were told.
+    NoMedia,
 }
 
 /// Lets every body pass: signalling without media.

@@ -80,6 +80,7 @@ impl Proxy {
         let passed = match arrived.source {
             Source::Flow(flow, _) => self.acknowledge_inward(arrived, flow, services, now),
             Source::Node(_) => self.acknowledge_outward(arrived, services),
+            Source::Own(_) => Ok(()),
         };
         if let Err(refuse) = passed {
             self.refuse(arrived, &refuse);

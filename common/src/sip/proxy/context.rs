@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::body::CallKey;
+use super::body::{BodyDirection, CallKey};
 use super::config::{NodeId, Registrar, Transport};
 use super::output::Destination;
 use super::register::Register;
-use super::{FlowId, NodePeer};
+use super::{FlowId, NodePeer, OWN_ADDRESS};
 use crate::sip::message::{Message, Method};
 use crate::sip::transaction::{
     InviteClient, InviteServer, NonInviteClient, NonInviteServer, Step, Timer, invite_client,
@@ -22,12 +22,14 @@ use crate::sip::transaction::{
 pub(super) enum Source {
     Flow(FlowId, SocketAddr),
     Node(NodePeer),
+    /// This proxy, in the name of whoever sends in that direction.
+    Own(BodyDirection),
 }
 
 impl Source {
     pub(super) const fn is_reliable(&self) -> bool {
         match self {
-            Self::Flow(..) => true,
+            Self::Flow(..) | Self::Own(_) => true,
             Self::Node(peer) => peer.transport.is_reliable(),
         }
     }
@@ -37,11 +39,12 @@ impl Source {
         match self {
             Self::Flow(_, client) => *client,
             Self::Node(peer) => peer.remote,
+            Self::Own(_) => OWN_ADDRESS,
         }
     }
 
     pub(super) const fn is_client(&self) -> bool {
-        matches!(self, Self::Flow(..))
+        matches!(self, Self::Flow(..) | Self::Own(BodyDirection::FromClient))
     }
 }
 
@@ -255,6 +258,10 @@ pub(super) struct Context {
     pub(super) is_abandoned: bool,
     /// A transport failed or a node answered 503, and there was nothing better.
     pub(super) failure: Option<u16>,
+    /// A final error went to whoever sent the INVITE: a 2xx that comes later has to be ended here.
+    pub(super) has_failed: bool,
+    /// The tags of the forks that were ended so.
+    pub(super) declined: SmallVec<[Bytes; 1]>,
 }
 
 impl Context {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use super::body::{BodyDirection, BodyVerdict, CallEnd};
 use super::context::{Arrived, BodyChange, Branch, Client, Context, Hop, Plan, Server, Source};
 use super::output::{Destination, Event, NodeFailure, RefusalReason, Transmit, TransmitId};
@@ -50,6 +52,8 @@ impl Proxy {
             cancel_reason: Vec::new(),
             is_abandoned: false,
             failure: None,
+            has_failed: false,
+            declined: SmallVec::new(),
         })
     }
 
@@ -216,7 +220,7 @@ impl Proxy {
         self.attempt_next(key, context, services, now);
     }
 
-    fn destination(&self, hop: Hop) -> Destination {
+    pub(super) fn destination(&self, hop: Hop) -> Destination {
         match hop {
             Hop::Flow(flow) => Destination::Flow(flow),
             Hop::Address(transport, address) => Destination::Node {
@@ -299,6 +303,7 @@ impl Proxy {
         if !step.deliver {
             return;
         }
+        context.has_failed |= code >= 300;
         if !context.source.is_reliable() {
             context.last = Some(bytes.clone());
         }
@@ -325,7 +330,8 @@ impl Proxy {
             response = response.header(*name, value);
         }
         let bytes = response.to_bytes();
-        if context.failure.is_some() && code >= 300 {
+        let is_own = matches!(context.source, Source::Own(_));
+        if context.failure.is_some() && code >= 300 && !is_own {
             self.events.push_back(Event::Refused {
                 from: side(&context.source),
                 code: Some(code),

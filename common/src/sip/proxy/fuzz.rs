@@ -17,7 +17,7 @@ use super::{
     MediaPolicy, Node, NodeId, NodePeer, PassBodies, Proxy, Registrar, RegistrarMode, Services,
     SessionGate, Transmit, Transport,
 };
-use crate::id::EdgeIndex;
+use crate::id::{EdgeIndex, TrackingId};
 use crate::limits;
 use crate::net::{ClientAddr, Deployment, Host, HostPort};
 use crate::sip::digest::NoHashes;
@@ -112,6 +112,7 @@ impl World {
             client: ClientAddr(SocketAddr::from(([192, 0, 2, 7], 40_000))),
             transport: Transport::Tls,
             server_name: None,
+            tracking: TrackingId::new([7; 16]),
         };
         self.proxy.handle_flow_opened(flow, peer, self.now);
         self.drain();

@@ -31,10 +31,10 @@ pub(super) struct ClientRoute {
 
 /// For whom a request is sent.
 #[derive(Debug)]
-struct Speaker {
-    registrar: Arc<Registrar>,
-    node: Option<NodeId>,
-    service_routes: Vec<Bytes>,
+pub(super) struct Speaker {
+    pub(super) registrar: Arc<Registrar>,
+    pub(super) node: Option<NodeId>,
+    pub(super) service_routes: Vec<Bytes>,
 }
 
 impl Proxy {
@@ -167,7 +167,7 @@ impl Proxy {
         }
     }
 
-    fn inward_plan(
+    pub(super) fn inward_plan(
         &self,
         message: &Message,
         hidden: Option<&HiddenRoute>,

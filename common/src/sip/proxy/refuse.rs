@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::context::{Arrived, Source};
 use super::output::{Destination, Event, RefusalReason, Side, Transmit, TransmitId};
-use super::{NodePeer, OWN_CONNECTION, Proxy, Transport};
+use super::{NodePeer, OWN_ADDRESS, OWN_CONNECTION, Proxy, Transport};
 use crate::limits;
 use crate::sip::message::{Message, Method, ParseError};
 use crate::sip::name::Name;
@@ -134,6 +134,7 @@ impl Proxy {
     pub(super) fn send_back(&mut self, source: &Source, request: &Message, bytes: Bytes) {
         let to = match source {
             Source::Flow(flow, _) => Destination::Flow(*flow),
+            Source::Own(_) => return, // nobody waits for it
             Source::Node(peer) if peer.connection == Some(OWN_CONNECTION) => {
                 self.loopback.push_back(bytes);
                 return;
@@ -169,5 +170,6 @@ pub(super) const fn side(source: &Source) -> Side {
     match source {
         Source::Flow(flow, _) => Side::Flow(*flow),
         Source::Node(peer) => Side::Node(peer.remote),
+        Source::Own(_) => Side::Node(OWN_ADDRESS),
     }
 }

@@ -6,11 +6,11 @@ use bytes::Bytes;
 
 use super::body::{BodyDirection, BodyVerdict};
 use super::context::{Context, Hop, Source};
-use super::output::{Event, NodeFailure, RefusalReason, Side};
-use super::refuse::NOBODY_CARES;
+use super::output::{Event, NodeFailure, RefusalReason};
+use super::refuse::{NOBODY_CARES, side};
 use super::slots::SlotKey;
 use super::write::{BranchId, comma_list, derive, stamped_vias};
-use super::{Proxy, Services};
+use super::{FlowId, Proxy, Services};
 use crate::sip::auth::AuthScheme;
 use crate::sip::edit::Edit;
 use crate::sip::message::{Message, Method};
@@ -60,12 +60,8 @@ impl Proxy {
     }
 
     fn refuse_stray(&mut self, source: &Source) {
-        let from = match source {
-            Source::Flow(flow, _) => Side::Flow(*flow),
-            Source::Node(peer) => Side::Node(peer.remote),
-        };
         self.events.push_back(Event::Refused {
-            from,
+            from: side(source),
             code: None,
             reason: RefusalReason::StrayResponse,
         });
@@ -160,6 +156,11 @@ impl Proxy {
         } else {
             BodyDirection::FromClient
         };
+        let is_success = context.method == Method::Invite && (200..300).contains(&code);
+        if is_success && (context.has_failed || context.is_abandoned) {
+            self.decline(context, message, services, now);
+            return;
+        }
         let verdict = self.anchor_response(context, message, code, direction, services);
         self.note_response(context, message, code, services, now);
         let bytes = match direction {
@@ -197,7 +198,13 @@ impl Proxy {
     /// The Record-Route values above our own belong to elements that the client's requests reach through us; the client
     /// would walk them from the bottom up (RFC 3261 section 12.1.2).
     fn route_for_caller(&self, context: &Context, message: &Message) -> Option<String> {
-        let token = self.registrations.flow(context.flow)?.token;
+        let routes = self.routes_above(context.flow, message)?;
+        self.outer_route(context.flow, message, Name::From, routes)
+    }
+
+    /// These values as a Route of the client.
+    pub(super) fn routes_above(&self, flow: FlowId, message: &Message) -> Option<Vec<u8>> {
+        let token = self.registrations.flow(flow)?.token;
         let mut above: Vec<&[u8]> = message
             .record_routes()
             .take_while(|route| {
@@ -207,7 +214,7 @@ impl Proxy {
             .map(|route| route.as_bytes())
             .collect();
         above.reverse();
-        self.outer_route(context.flow, message, Name::From, comma_list(above))
+        Some(comma_list(above))
     }
 
     fn response_to_inside(
@@ -230,7 +237,7 @@ impl Proxy {
         if context.plan.record_route && (101..300).contains(&code) {
             let transport = match &context.source {
                 Source::Node(peer) => peer.transport,
-                Source::Flow(..) => super::Transport::Tcp,
+                Source::Flow(..) | Source::Own(_) => super::Transport::Tcp,
             };
             if let Some((inner, outer)) = self.record_route(context.flow, transport) {
                 edit.insert_top(Name::RecordRoute, outer);

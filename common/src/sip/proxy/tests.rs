@@ -3,6 +3,7 @@ mod cancel;
 mod digest;
 mod failover;
 mod golden;
+mod hang_up;
 mod mode;
 mod register;
 mod route;

@@ -10,7 +10,7 @@ use super::refuse::NOBODY_CARES;
 use super::slots::SlotKey;
 use super::{FlowId, Proxy, Services};
 use crate::limits;
-use crate::sip::transaction::timer::RINGING_MAX;
+use crate::sip::transaction::timer::{GIVE_UP, RINGING_MAX};
 use crate::sip::transaction::{Resend, Timer};
 
 impl Proxy {
@@ -22,7 +22,7 @@ impl Proxy {
         }
         self.registrations.expire(now, &mut self.events);
         while let Some(call) = self.calls.expired(now) {
-            self.end_call(call, CallEnd::Expired, services);
+            self.end_dead_call(call, CallEnd::Expired, services, now);
         }
     }
 
@@ -52,6 +52,11 @@ impl Proxy {
             Timer::Cancelled => {
                 if context.is_cancelled && context.server.is_pending() {
                     self.answer_here(key, context, 487, &[], services, now);
+                    // A 2xx that comes all the same has to be ended.
+                    self.timers.start(Timer::Cancelled, GIVE_UP, key, now);
+                } else if let Some(branch) = &context.branch
+                    && branch.client.is_pending()
+                {
                     abandon_branch(context);
                 }
             }

@@ -92,7 +92,7 @@ impl Proxy {
     fn write_inward(&self, context: &Context, transport: Transport, branch: BranchId) -> Bytes {
         let request = &context.request;
         let mut edit = Edit::new(request);
-        edit.push_via(format!(
+        let via = format!(
             "SIP/2.0/{} {};branch={}{}",
             transport.via_name(),
             self.names.inner(transport),
@@ -103,8 +103,12 @@ impl Proxy {
             } else {
                 ""
             },
-        ));
-        edit.stamp_via(context.source.address());
+        );
+        if let Source::Own(_) = context.source {
+            edit.remove(Name::Via).insert_top(Name::Via, via);
+        } else {
+            edit.push_via(via).stamp_via(context.source.address());
+        }
         for name in [
             Name::Route,
             Name::RecordRoute,

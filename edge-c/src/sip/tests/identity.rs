@@ -109,10 +109,10 @@ async fn edge_c_asks_for_the_password_itself_and_the_registrar_sees_none() {
 }
 
 /// A registrar that accepts whatever edge-c lets through.
-async fn udp_registrar_that_trusts() -> (SocketAddr, tokio::sync::mpsc::Receiver<Message>) {
+async fn udp_registrar_that_trusts() -> (SocketAddr, mpsc::Receiver<Message>) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    let (sender, seen) = tokio::sync::mpsc::channel(64);
+    let (sender, seen) = mpsc::channel(64);
     drop(tokio::spawn(async move {
         let mut buffer = vec![0; 65_535];
         while let Ok((len, peer)) = socket.recv_from(&mut buffer).await {

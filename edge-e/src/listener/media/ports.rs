@@ -107,6 +107,27 @@ impl Ports {
         Err(NoPorts::Exhausted)
     }
 
+    /// Opens the very ports that a call has used before.
+    pub(super) fn open_again(
+        &mut self,
+        rtp: u16,
+        dscp: Dscp,
+        now: Instant,
+    ) -> Result<Opened, NoPorts> {
+        let ports = self.pool.take_port(rtp).ok_or(NoPorts::Exhausted)?;
+        match self.bind(ports, dscp) {
+            Ok(sockets) => Ok(Opened { ports, sockets }),
+            Err(error) => {
+                self.pool.give_back(ports, now);
+                Err(if error.kind() == io::ErrorKind::AddrInUse {
+                    NoPorts::Exhausted
+                } else {
+                    NoPorts::System(error)
+                })
+            }
+        }
+    }
+
     fn bind(&self, ports: PortPair, dscp: Dscp) -> io::Result<Open> {
         let socket = |address: &IpAddr, port| {
             let socket = bind(SocketAddr::new(*address, port))?;

@@ -132,6 +132,7 @@ impl Scene {
             alloc,
             class: MediaClass::Audio,
             flow_address: Some(LOOPBACK),
+            port: None,
         });
         match self.report() {
             MediaReport::Allocated { rtp, rtcp, .. } => (

@@ -2,7 +2,7 @@
 //! one forwards, but for the headers that name the edge.
 
 use super::world::*;
-use crate::id::EdgeIndex;
+use crate::id::{EdgeIndex, TrackingId};
 use crate::net::ClientAddr;
 use crate::sip::message::Message;
 use crate::sip::name::Name;
@@ -106,6 +106,7 @@ fn a_recorded_registration_and_call_pass_unchanged() {
         client: ClientAddr("127.0.0.1:49108".parse().unwrap()),
         transport: Transport::Tls,
         server_name: None,
+        tracking: TrackingId::new([7; 16]),
     };
     world.proxy.handle_flow_opened(PHONE, peer, world.now);
 

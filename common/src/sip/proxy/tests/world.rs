@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::id::EdgeIndex;
+use crate::id::{EdgeIndex, TrackingId};
 use crate::net::{ClientAddr, Deployment, Host};
 use crate::redact::Secret;
 use crate::sip::digest::{Algorithm, HashSource};
@@ -159,12 +159,13 @@ impl World {
             client: ClientAddr("203.0.113.7:40001".parse().unwrap()),
             transport: Transport::Tls,
             server_name: None,
+            tracking: TrackingId::new([7; 16]),
         };
         self.proxy.handle_flow_opened(flow, peer, self.now);
         self.drain();
     }
 
-    fn run(&mut self, act: impl FnOnce(&mut Proxy, &mut Services<'_>, Instant)) {
+    pub(super) fn run(&mut self, act: impl FnOnce(&mut Proxy, &mut Services<'_>, Instant)) {
         let mut services = Services {
             bodies: &mut self.bodies,
             hashes: &self.users,

@@ -22,6 +22,15 @@ pub(super) struct Outbox {
     pub(super) waiting: VecDeque<Report>,
 }
 
+/// What an allocation is to be.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    class: MediaClass,
+    flow_address: Option<IpAddr>,
+    /// Exactly these ports.
+    port: Option<u16>,
+}
+
 impl Work {
     pub(super) fn on_command(&mut self, core: CoreId, command: MediaCommand, now: Instant) {
         let key = |alloc| AllocKey { core, alloc };
@@ -30,7 +39,15 @@ impl Work {
                 alloc,
                 class,
                 flow_address,
-            } => self.answer_allocate(key(alloc), class, flow_address, now),
+                port,
+            } => {
+                let wanted = Wanted {
+                    class,
+                    flow_address,
+                    port,
+                };
+                self.answer_allocate(key(alloc), wanted, now);
+            }
             MediaCommand::FlowAddress {
                 alloc,
                 address,
@@ -46,14 +63,7 @@ impl Work {
                 alloc,
                 ufrag,
                 password,
-            } => {
-                let len = ufrag.len().max(password.reveal().len());
-                if let Some(index) = self.relay.index(key(alloc))
-                    && len <= limits::ICE_CREDENTIAL_BYTES_MAX
-                {
-                    self.checks.insert(index, IceCheck { ufrag, password });
-                }
-            }
+            } => self.expect_checks(key(alloc), IceCheck { ufrag, password }),
             MediaCommand::Keep { mut allocs } => {
                 allocs.sort_unstable();
                 while let Some(stale) = self.relay.stale(core, &allocs) {
@@ -90,15 +100,18 @@ impl Work {
         }
     }
 
-    fn answer_allocate(
-        &mut self,
-        key: AllocKey,
-        class: MediaClass,
-        flow_address: Option<IpAddr>,
-        now: Instant,
-    ) {
+    fn expect_checks(&mut self, key: AllocKey, check: IceCheck) {
+        let len = check.ufrag.len().max(check.password.reveal().len());
+        if let Some(index) = self.relay.index(key)
+            && len <= limits::ICE_CREDENTIAL_BYTES_MAX
+        {
+            self.checks.insert(index, check);
+        }
+    }
+
+    fn answer_allocate(&mut self, key: AllocKey, wanted: Wanted, now: Instant) {
         let alloc = key.alloc;
-        let report = match self.allocate(key, class, flow_address, now) {
+        let report = match self.allocate(key, wanted, now) {
             Ok(index) => self.allocated(alloc, index),
             Err(reason) => {
                 self.metrics.refusals.inc();
@@ -111,25 +124,30 @@ impl Work {
     fn allocate(
         &mut self,
         key: AllocKey,
-        class: MediaClass,
-        flow_address: Option<IpAddr>,
+        wanted: Wanted,
         now: Instant,
     ) -> Result<AllocIndex, MediaRefusal> {
         if let Some(index) = self.relay.index(key) {
             return Ok(index);
         }
-        let opened = self
-            .ports
-            .open(class.dscp(), now)
-            .map_err(|none| match none {
-                NoPorts::Exhausted => MediaRefusal::Exhausted,
-                NoPorts::System(error) => {
-                    tracing::warn!(side = "local", reason = %error,
+        let Wanted {
+            class,
+            flow_address,
+            port,
+        } = wanted;
+        let opened = match port {
+            Some(port) => self.ports.open_again(port, class.dscp(), now),
+            None => self.ports.open(class.dscp(), now),
+        };
+        let opened = opened.map_err(|none| match none {
+            NoPorts::Exhausted => MediaRefusal::Exhausted,
+            NoPorts::System(error) => {
+                tracing::warn!(side = "local", reason = %error,
                     remedy = "raise LimitNOFILE; compare media.listen with the machine's addresses",
                     "no media ports can be opened");
-                    MediaRefusal::NoSockets
-                }
-            })?;
+                MediaRefusal::NoSockets
+            }
+        })?;
         let Ok(index) = self.relay.allocate(key, class, opened.ports, flow_address) else {
             self.ports.give_back(opened, now);
             return Err(MediaRefusal::Exhausted);

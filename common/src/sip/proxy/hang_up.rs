@@ -1,0 +1,189 @@
+//! Requests of the proxy itself, in the name of one end to the other: BYE to both ends of a dead call, ACK and BYE to an
+//! answer that nobody waits for any more.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::body::{BodyDirection, CallEnd, CallKey};
+use super::context::{Context, Hop, Plan, Server, Source};
+use super::inward::Speaker;
+use super::refuse::NOBODY_CARES;
+use super::write::{BranchId, comma_list};
+use super::{FlowId, Proxy, Services};
+use crate::limits;
+use crate::sip::dialog::Ends;
+use crate::sip::message::{Message, Method};
+use crate::sip::name::Name;
+use crate::sip::topology::HiddenRoute;
+
+/// RFC 3326, with the cause of ITU-T Q.850 for a timer that ran out.
+const NO_MEDIA: &str = "Q.850;cause=102;text=\"no media\"";
+const EXPIRED: &str = "Q.850;cause=102;text=\"session expired\"";
+const TOO_LATE: &str = "SIP;cause=487;text=\"answered too late\"";
+
+impl Proxy {
+    /// Ends a call that its ends have forgotten: the phones learn of it, and nobody pays for it any longer.
+    pub(super) fn end_dead_call(
+        &mut self,
+        call: CallKey,
+        how: CallEnd,
+        services: &mut Services<'_>,
+        now: Instant,
+    ) {
+        let ends = self.calls.take_ends(call);
+        self.end_call(call, how, services);
+        let Some((ends, flow)) = ends else { return };
+        let reason = if how == CallEnd::NoMedia {
+            NO_MEDIA
+        } else {
+            EXPIRED
+        };
+        for direction in [BodyDirection::ToClient, BodyDirection::FromClient] {
+            self.say_bye(&ends, flow, direction, reason, services, now);
+        }
+    }
+
+    /// A 2xx came after the INVITE had been answered here: RFC 3261 section 13.2.2.4 asks for an ACK and a BYE, and nobody
+    /// else can send them.
+    pub(super) fn decline(
+        &mut self,
+        context: &mut Context,
+        response: &Message,
+        services: &mut Services<'_>,
+        now: Instant,
+    ) {
+        let direction = if context.source.is_client() {
+            BodyDirection::FromClient
+        } else {
+            BodyDirection::ToClient
+        };
+        let Some(ends) = self.ends_of(context, response) else {
+            return;
+        };
+        // Once more if it got lost: the 2xx came again.
+        self.acknowledge_late(&ends, context.flow, direction, now);
+        let tag = response.to_tag().unwrap_or_default();
+        let is_known = context.declined.iter().any(|known| known == tag);
+        if !is_known && context.declined.len() < limits::SIP_FORKS_DECLINED_MAX {
+            context.declined.push(Bytes::copy_from_slice(tag));
+            self.say_bye(&ends, context.flow, direction, TOO_LATE, services, now);
+        }
+    }
+
+    /// What a later request needs to know, from the INVITE and its 2xx.
+    pub(super) fn ends_of(&self, context: &Context, response: &Message) -> Option<Ends> {
+        let is_client_caller = context.source.is_client();
+        let routes = if is_client_caller {
+            self.routes_above(context.flow, response)
+                .unwrap_or_default()
+        } else {
+            comma_list(context.request.values(Name::RecordRoute))
+        };
+        let registrar = Arc::clone(&context.registrar.as_ref()?.name);
+        Ends::new(
+            &context.request,
+            response,
+            is_client_caller,
+            routes,
+            registrar,
+        )
+    }
+
+    fn acknowledge_late(
+        &mut self,
+        ends: &Ends,
+        flow: FlowId,
+        direction: BodyDirection,
+        now: Instant,
+    ) {
+        let Some(mut context) = self.own_context(ends, flow, Method::Ack, direction, "", now)
+        else {
+            return;
+        };
+        let Some(hop) = context.plan.hops.pop() else {
+            return;
+        };
+        let branch = BranchId::stateless(self.random_u32());
+        let bytes = self.write_request(&context, hop, branch);
+        let to = self.destination(hop);
+        self.transmit(to, bytes, NOBODY_CARES);
+    }
+
+    fn say_bye(
+        &mut self,
+        ends: &Ends,
+        flow: FlowId,
+        direction: BodyDirection,
+        reason: &str,
+        services: &mut Services<'_>,
+        now: Instant,
+    ) {
+        let context = self.own_context(ends, flow, Method::Bye, direction, reason, now);
+        if let Some(context) = context.filter(|_| !self.contexts.is_full()) {
+            self.admit(context, services, now);
+        }
+    }
+
+    /// A request that nobody sent here; `None` if there is no way to its destination.
+    fn own_context(
+        &mut self,
+        ends: &Ends,
+        flow: FlowId,
+        method: Method,
+        direction: BodyDirection,
+        reason: &str,
+        now: Instant,
+    ) -> Option<Context> {
+        let is_from_client = direction == BodyDirection::FromClient;
+        let request = ends.request(method, is_from_client, reason)?;
+        let registrar = self.location.named(&ends.registrar).cloned();
+        let (plan, flow) = if is_from_client {
+            let speaker = Speaker {
+                registrar: Arc::clone(registrar.as_ref()?),
+                node: None,
+                service_routes: Vec::new(),
+            };
+            let hidden = HiddenRoute {
+                routes: ends.routes.clone(),
+                ..HiddenRoute::default()
+            };
+            (
+                self.inward_plan(&request, Some(&hidden), &speaker, now),
+                flow,
+            )
+        } else {
+            let flow = self.registrations.living(flow)?;
+            let plan = Plan {
+                hops: smallvec::smallvec![Hop::Flow(flow)],
+                ..Plan::default()
+            };
+            (plan, flow)
+        };
+        let (server, _) = Server::new(method, true);
+        let server_key = u64::from(self.random_u32()) << 32 | u64::from(self.random_u32());
+        Some(Context {
+            request,
+            method,
+            source: Source::Own(direction),
+            server_key,
+            server,
+            flow,
+            registrar,
+            call: None,
+            register: None,
+            plan,
+            branch: None,
+            attempt: 0,
+            last: None,
+            is_cancelled: false,
+            cancel_reason: Vec::new(),
+            is_abandoned: false,
+            failure: None,
+            has_failed: false,
+            declined: SmallVec::new(),
+        })
+    }
+}
