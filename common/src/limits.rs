@@ -893,6 +893,8 @@ pub const SIP_CALL_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 pub const SIP_CALL_SETUP_LIFETIME: Duration = Duration::from_secs(200);
 /// A challenge is good for the REGISTER that comes within this time: somebody may have to type a password.
 pub const SIP_CHALLENGE_LIFETIME: Duration = Duration::from_secs(300);
+/// Nonces of one flow whose counts are remembered: a nonce that was forgotten is not taken any more.
+pub const SIP_NONCES_PER_FLOW_MAX: usize = 8;
 /// Nonces of edge-c are good for this long, then a fresh one is given (`stale=true`).
 pub const SIP_NONCE_LIFETIME: Duration = Duration::from_secs(600);
 /// A node that says nothing at all for this long is given up for another one, if there is another one.

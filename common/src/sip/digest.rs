@@ -7,6 +7,7 @@ use aws_lc_rs::{constant_time, digest, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use md5::{Digest as _, Md5};
+use smallvec::SmallVec;
 
 use super::auth::{AuthScheme, Credentials};
 use super::message::Message;
@@ -18,7 +19,9 @@ use crate::sip::identity::Aor;
 /// The hash of a challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
-    /// SHA-256, asked for first.
+    /// SHA-512/256 (RFC 7616 section 3.2).
+    Sha512256,
+    /// SHA-256.
     Sha256,
     /// MD5, for phones that know nothing else.
     Md5,
@@ -87,13 +90,55 @@ impl DigestError {
 
 const TAG_BYTES: usize = 16;
 
-/// Nonces without state: the time they were made at, sealed for one flow. A nonce that leaks is worth nothing on another
-/// connection.
+/// Nonces without state of their own: number and time, sealed for one flow. A nonce that leaks is worth nothing on another
+/// connection, and on its own the [`NonceCounts`] of the flow tell a repetition.
 #[derive(Debug)]
 pub struct Nonces {
     key: hmac::Key,
     /// Nonces count seconds from here.
     start: Instant,
+    made: u32,
+}
+
+/// The nonces that a flow has used, each with its latest count (`nc`, RFC 7616 section 3.4).
+#[derive(Debug, Default)]
+pub struct NonceCounts {
+    /// Numbers of nonces, and their counts; the oldest first.
+    used: SmallVec<[(u32, u32); 2]>,
+    /// Nonces up to this number are not remembered any more, and good for nothing.
+    forgotten: Option<u32>,
+}
+
+impl NonceCounts {
+    /// Whether this count of a nonce is newer than all before.
+    fn is_new(&self, number: u32, count: u32) -> bool {
+        let is_forgotten = self.forgotten.is_some_and(|last| number <= last);
+        let latest = self.used.iter().find(|(known, _)| *known == number);
+        !is_forgotten && latest.is_none_or(|(_, latest)| count > *latest)
+    }
+
+    fn note(&mut self, number: u32, count: u32) {
+        if let Some((_, latest)) = self.used.iter_mut().find(|(known, _)| *known == number) {
+            *latest = count;
+            return;
+        }
+        if self.used.len() >= limits::SIP_NONCES_PER_FLOW_MAX {
+            let (oldest, _) = self.used.remove(0);
+            self.forgotten = self.forgotten.max(Some(oldest));
+        }
+        self.used.push((number, count));
+    }
+}
+
+/// Where credentials have to come from, and for whom they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Realm<'a> {
+    /// What clients are asked for.
+    pub name: &'a str,
+    /// What may be answered with, in the order in which it is asked for.
+    pub algorithms: &'a [Algorithm],
+    /// The connection.
+    pub flow: u64,
 }
 
 impl Nonces {
@@ -103,6 +148,7 @@ impl Nonces {
         Self {
             key: hmac::Key::new(hmac::HMAC_SHA256, key),
             start: now,
+            made: 0,
         }
     }
 
@@ -110,29 +156,31 @@ impl Nonces {
         now.saturating_duration_since(self.start)
     }
 
-    /// Values of `WWW-Authenticate`, the stronger one first (RFC 8760 section 2.3).
+    /// Values of `WWW-Authenticate`, the preferred one first (RFC 8760 section 2.3).
     #[must_use]
-    pub fn challenges(&self, realm: &str, flow: u64, is_stale: bool, now: Instant) -> [String; 2] {
-        let nonce = self.nonce(flow, now);
+    pub fn challenges(&mut self, realm: Realm<'_>, is_stale: bool, now: Instant) -> Vec<String> {
+        self.made = self.made.wrapping_add(1);
+        let nonce = self.nonce(realm.flow, self.made, now);
         let stale = if is_stale { ", stale=true" } else { "" };
-        [Algorithm::Sha256, Algorithm::Md5].map(|algorithm| {
+        let challenge = |algorithm: &Algorithm| {
+            let (realm, algorithm) = (realm.name, algorithm.name());
             format!(
-                "Digest realm=\"{realm}\", nonce=\"{nonce}\", qop=\"auth\", algorithm={}{stale}",
-                algorithm.name()
+                "Digest realm=\"{realm}\", nonce=\"{nonce}\", qop=\"auth\", algorithm={algorithm}{stale}"
             )
-        })
+        };
+        realm.algorithms.iter().map(challenge).collect()
     }
 
-    /// Checks the credentials of a REGISTER.
+    /// Checks the credentials of a REGISTER; right ones are good once.
     ///
     /// # Errors
     /// [`DigestError`] says what a new challenge should say.
     pub fn verify(
         &self,
         request: &Message,
-        realm: &str,
+        realm: Realm<'_>,
         aor: &Aor,
-        flow: u64,
+        counts: &mut NonceCounts,
         hashes: &dyn HashSource,
         now: Instant,
     ) -> Result<(), DigestError> {
@@ -142,61 +190,74 @@ impl Nonces {
             .map(|(_, value)| value)
             .find(|value| {
                 value.scheme() == AuthScheme::Digest
-                    && value.realm().is_some_and(|text| *text == *realm.as_bytes())
+                    && value
+                        .realm()
+                        .is_some_and(|text| *text == *realm.name.as_bytes())
             })
             .ok_or(DigestError::Missing)?;
-        self.check_nonce(credentials.param("nonce"), flow, now)?;
-        check_response(&credentials, request, realm, aor, hashes)
+        let number = self.check_nonce(credentials.param("nonce"), realm.flow, now)?;
+        let count = nonce_count(&credentials).ok_or(DigestError::Malformed)?;
+        // Heard on the way or sent twice: with a fresh nonce the client's next answer counts.
+        if !counts.is_new(number, count) {
+            return Err(DigestError::Stale);
+        }
+        check_response(&credentials, request, realm, aor, hashes)?;
+        counts.note(number, count);
+        Ok(())
     }
 
-    fn nonce(&self, flow: u64, now: Instant) -> String {
+    fn nonce(&self, flow: u64, number: u32, now: Instant) -> String {
         let at = self.elapsed(now).as_secs();
-        let mut nonce = at.to_be_bytes().to_vec();
-        nonce.extend_from_slice(
-            self.tag(at, flow)
-                .as_ref()
-                .get(..TAG_BYTES)
-                .unwrap_or_default(),
-        );
-        URL_SAFE_NO_PAD.encode(nonce)
+        let tag = self.tag(at, number, flow);
+        let tag = tag.as_ref().get(..TAG_BYTES).unwrap_or_default();
+        URL_SAFE_NO_PAD.encode([&at.to_be_bytes()[..], &number.to_be_bytes(), tag].concat())
     }
 
-    fn tag(&self, at: u64, flow: u64) -> hmac::Tag {
+    fn tag(&self, at: u64, number: u32, flow: u64) -> hmac::Tag {
         let mut signing = hmac::Context::with_key(&self.key);
         signing.update(&at.to_be_bytes());
+        signing.update(&number.to_be_bytes());
         signing.update(&flow.to_be_bytes());
         signing.sign()
     }
 
+    /// The number of a nonce that was made for this flow not long ago.
     fn check_nonce(
         &self,
         nonce: Option<&[u8]>,
         flow: u64,
         now: Instant,
-    ) -> Result<(), DigestError> {
+    ) -> Result<u32, DigestError> {
         let nonce = nonce.ok_or(DigestError::Malformed)?;
         // One that we never made may be another server's: the client shall try ours.
         let bytes = URL_SAFE_NO_PAD
             .decode(nonce)
             .map_err(|_| DigestError::Stale)?;
-        let (at, tag) = bytes.split_first_chunk::<8>().ok_or(DigestError::Stale)?;
-        let at = u64::from_be_bytes(*at);
-        let ours = self.tag(at, flow);
+        let (at, rest) = bytes.split_first_chunk().ok_or(DigestError::Stale)?;
+        let (number, tag) = rest.split_first_chunk().ok_or(DigestError::Stale)?;
+        let (at, number) = (u64::from_be_bytes(*at), u32::from_be_bytes(*number));
+        let ours = self.tag(at, number, flow);
         let ours = ours.as_ref().get(..TAG_BYTES).unwrap_or_default();
         constant_time::verify_slices_are_equal(ours, tag).map_err(|_| DigestError::Stale)?;
         let age = self.elapsed(now).saturating_sub(Duration::from_secs(at));
         if age > limits::SIP_NONCE_LIFETIME {
             return Err(DigestError::Stale);
         }
-        Ok(())
+        Ok(number)
     }
 }
 
 impl Algorithm {
+    /// All that there are, the strongest first.
+    pub const ALL: [Self; 3] = [Self::Sha512256, Self::Sha256, Self::Md5];
+    /// What phones are asked for if nothing else is set.
+    pub const USUAL: [Self; 2] = [Self::Sha256, Self::Md5];
+
     /// As it stands in `algorithm`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Sha512256 => "SHA-512-256",
             Self::Sha256 => "SHA-256",
             Self::Md5 => "MD5",
         }
@@ -207,6 +268,7 @@ impl Algorithm {
     pub fn hash(self, parts: &[&[u8]]) -> String {
         let text = parts.join(&b":"[..]);
         match self {
+            Self::Sha512256 => hex(digest::digest(&digest::SHA512_256, &text).as_ref()),
             Self::Sha256 => hex(digest::digest(&digest::SHA256, &text).as_ref()),
             Self::Md5 => hex(&Md5::digest(&text)),
         }
@@ -224,20 +286,34 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
+/// `nc`: eight hexadecimal digits (RFC 7616 section 3.4).
+fn nonce_count(credentials: &Credentials<'_>) -> Option<u32> {
+    let digits = credentials.param("nc")?;
+    let is_digits = digits.len() == 8 && digits.iter().all(u8::is_ascii_hexdigit);
+    let digits = str::from_utf8(digits).ok().filter(|_| is_digits)?;
+    u32::from_str_radix(digits, 16).ok()
+}
+
 /// RFC 7616 section 3.4.1 with `qop=auth`.
 fn check_response(
     credentials: &Credentials<'_>,
     request: &Message,
-    realm: &str,
+    realm: Realm<'_>,
     aor: &Aor,
     hashes: &dyn HashSource,
 ) -> Result<(), DigestError> {
     let algorithm = match credentials.param("algorithm") {
         None => Algorithm::Md5,
-        Some(text) if text.eq_ignore_ascii_case(b"MD5") => Algorithm::Md5,
-        Some(text) if text.eq_ignore_ascii_case(b"SHA-256") => Algorithm::Sha256,
-        Some(_) => return Err(DigestError::Malformed),
+        Some(text) => {
+            let is_it = |each: &Algorithm| text.eq_ignore_ascii_case(each.name().as_bytes());
+            let known = Algorithm::ALL.into_iter().find(is_it);
+            known.ok_or(DigestError::Malformed)?
+        }
     };
+    // One that was not asked for would be a way around a stronger one.
+    if !realm.algorithms.contains(&algorithm) {
+        return Err(DigestError::Malformed);
+    }
     let field = |name: &str| credentials.param(name).ok_or(DigestError::Malformed);
     let qop = field("qop")?;
     let (nonce, nc, cnonce) = (field("nonce")?, field("nc")?, field("cnonce")?);
@@ -249,7 +325,7 @@ fn check_response(
     }
     let username = credentials.username().ok_or(DigestError::Malformed)?;
     let username = str::from_utf8(&username).map_err(|_| DigestError::Malformed)?;
-    let ha1 = hashes.ha1(username, realm, algorithm);
+    let ha1 = hashes.ha1(username, realm.name, algorithm);
     let ha2 = algorithm.hash(&[request.method_token(), uri]);
     // Unknown users cost as much as known ones.
     let known = ha1.as_ref().map_or("", |ha1| ha1.reveal().as_str());
@@ -260,5 +336,22 @@ fn check_response(
         Ok(())
     } else {
         Err(DigestError::Wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sha_512_256_is_that_of_fips_180_4() {
+        // RFC 7616 section 3.9.2 prints SHA-512 cut off at this place, which erratum 4897 corrects.
+        let user = "J\u{e4}s\u{f8}n Doe";
+        let hash = Algorithm::Sha512256.hash(&[user.as_bytes(), b"api@example.org"]);
+
+        assert_eq!(
+            hash,
+            "793263caabb707a56211940d90411ea4a575adeccb7e360aeb624ed06ece9b0b"
+        );
     }
 }

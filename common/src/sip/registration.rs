@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::digest::NonceCounts;
 use super::flow_token::TokenText;
 use super::identity::Aor;
 use super::proxy::slots::SlotKey;
@@ -27,6 +28,8 @@ pub(super) struct Flow {
     pub(super) transactions: SmallVec<[SlotKey; 4]>,
     /// The flow over which the same client registered since.
     successor: Option<FlowId>,
+    /// What it has answered of our own challenges.
+    pub(super) nonces: NonceCounts,
 }
 
 /// An AoR that a flow may speak for.
@@ -137,6 +140,7 @@ impl Registrations {
             contacts: Vec::new(),
             transactions: SmallVec::new(),
             successor: None,
+            nonces: NonceCounts::default(),
         };
         self.flows.insert(id, flow);
         true

@@ -9,6 +9,7 @@ use common::config::section::{self, Identity};
 use common::config::{Problem, Table, Value};
 use common::limits;
 use common::net::{Deployment, Host};
+use common::sip::digest::Algorithm;
 use common::sip::proxy::{Authentication, MediaPolicy, RegistrarMode, SessionGate, Transport};
 
 use rustls::sign::CertifiedKey;
@@ -46,7 +47,7 @@ impl Sip {
     pub fn realms(&self) -> Vec<Arc<str>> {
         let registrars = self.registrars.iter();
         let realms = registrars.filter_map(|registrar| match &registrar.authentication {
-            Authentication::Edge { realm } => Some(Arc::clone(realm)),
+            Authentication::Edge { realm, .. } => Some(Arc::clone(realm)),
             Authentication::Registrar => None,
         });
         realms.collect()
@@ -177,6 +178,7 @@ fn registrar(table: &Table<'_>) -> Option<RegistrarConfig> {
             "set authentication = \"edge\", or leave it out",
         );
     }
+    let algorithms = algorithms(table, is_edge);
     let realm: Arc<str> = realm.unwrap_or(first).into();
     Some(RegistrarConfig {
         name: name?,
@@ -185,12 +187,33 @@ fn registrar(table: &Table<'_>) -> Option<RegistrarConfig> {
         mode,
         media,
         authentication: if is_edge {
-            Authentication::Edge { realm }
+            Authentication::Edge { realm, algorithms }
         } else {
             Authentication::Registrar
         },
         deployment,
     })
+}
+
+/// What edge-c asks phones for, the preferred one first.
+fn algorithms(table: &Table<'_>, is_edge: bool) -> Arc<[Algorithm]> {
+    if !table.has("algorithms") {
+        return Algorithm::USUAL.into();
+    }
+    let words = Algorithm::ALL.map(|algorithm| (algorithm.name(), algorithm));
+    let listed = table.list("algorithms", |value| value.choice(&words));
+    let distinct: BTreeSet<Algorithm> = listed.iter().copied().collect();
+    if listed.is_empty() || distinct.len() < listed.len() {
+        let allowed =
+            "each of \"SHA-512-256\", \"SHA-256\" and \"MD5\" once at most, and one at least";
+        table.refuse("algorithms", "is empty or has one twice", allowed);
+    }
+    if !is_edge {
+        let why = "has no effect while the registrar authenticates";
+        let remedy = "set authentication = \"edge\", or leave it out";
+        table.warn("algorithms", why, remedy);
+    }
+    listed.into()
 }
 
 fn nodes_of(table: &Table<'_>) -> Option<Nodes> {

@@ -16,6 +16,8 @@ use crate::sessions::{SealedFile, SealedFileError};
 /// H(user:realm:password) by each algorithm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hashes {
+    /// `None` if it was added before there was such a hash.
+    sha512_256: Option<Secret<String>>,
     sha256: Secret<String>,
     md5: Secret<String>,
 }
@@ -29,17 +31,19 @@ impl Hashes {
             Secret::new(algorithm.hash(&parts))
         };
         Self {
+            sha512_256: Some(hash(Algorithm::Sha512256)),
             sha256: hash(Algorithm::Sha256),
             md5: hash(Algorithm::Md5),
         }
     }
 
-    /// The one by `algorithm`.
+    /// The one by `algorithm`, if it was kept.
     #[must_use]
-    pub fn by(&self, algorithm: Algorithm) -> &Secret<String> {
+    pub const fn by(&self, algorithm: Algorithm) -> Option<&Secret<String>> {
         match algorithm {
-            Algorithm::Md5 => &self.md5,
-            Algorithm::Sha256 => &self.sha256,
+            Algorithm::Md5 => Some(&self.md5),
+            Algorithm::Sha256 => Some(&self.sha256),
+            Algorithm::Sha512256 => self.sha512_256.as_ref(),
         }
     }
 }
@@ -53,6 +57,8 @@ pub struct Stored(BTreeMap<(String, String), Hashes>);
 struct Line {
     user: String,
     realm: String,
+    #[serde(default)]
+    sha512_256: Option<String>,
     sha256: String,
     md5: String,
 }
@@ -90,6 +96,7 @@ impl Stored {
         }
         let entries = lines.into_iter().map(|line| {
             let hashes = Hashes {
+                sha512_256: line.sha512_256.map(Secret::new),
                 sha256: Secret::new(line.sha256),
                 md5: Secret::new(line.md5),
             };
@@ -106,6 +113,7 @@ impl Stored {
         let lines = self.0.iter().map(|((user, realm), hashes)| Line {
             user: user.clone(),
             realm: realm.clone(),
+            sha512_256: hashes.sha512_256.as_ref().map(|hash| hash.reveal().clone()),
             sha256: hashes.sha256.reveal().clone(),
             md5: hashes.md5.reveal().clone(),
         });
@@ -241,7 +249,7 @@ impl Passwords {
         let stored = self.stored.load();
         stored
             .hashes(user, realm)
-            .map(|hashes| hashes.by(algorithm).clone())
+            .and_then(|hashes| hashes.by(algorithm).cloned())
     }
 
     /// The hash of a user who signed in by password; it counts only while a session of the user lives.
@@ -256,7 +264,7 @@ impl Passwords {
         learned
             .get(user)?
             .get(realm)
-            .map(|hashes| hashes.by(algorithm).clone())
+            .and_then(|hashes| hashes.by(algorithm).cloned())
     }
 
     fn learned(&self) -> MutexGuard<'_, BTreeMap<UserName, BTreeMap<Arc<str>, Hashes>>> {
@@ -297,7 +305,7 @@ mod tests {
         let hashes = Hashes::of("Mufasa", "testrealm@host.com", "Circle Of Life");
 
         assert_eq!(
-            hashes.by(Algorithm::Md5).reveal(),
+            hashes.by(Algorithm::Md5).unwrap().reveal(),
             "939e7578ed9e3c518a452acee763bce9"
         );
     }
@@ -324,7 +332,8 @@ mod tests {
             .stored("1001", "lab.test", Algorithm::Sha256)
             .unwrap();
         let expected = Hashes::of("1001", "lab.test", "hunter2");
-        assert_eq!(found.reveal(), expected.by(Algorithm::Sha256).reveal());
+        let expected = expected.by(Algorithm::Sha256).unwrap();
+        assert_eq!(found.reveal(), expected.reveal());
         assert!(
             passwords
                 .stored("1001", "other.test", Algorithm::Md5)

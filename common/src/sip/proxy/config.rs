@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::id::EdgeIndex;
 use crate::net::{Deployment, Host, HostPort};
+use crate::sip::digest::Algorithm;
 use crate::sip::flow_token::FlowTokenKeys;
 
 /// How a SIP message travels on one hop.
@@ -159,6 +160,8 @@ pub enum Authentication {
     Edge {
         /// The realm that clients see.
         realm: Arc<str>,
+        /// What they are asked for, the preferred one first. Never empty.
+        algorithms: Arc<[Algorithm]>,
     },
 }
 

@@ -16,6 +16,7 @@ use super::slots::SlotKey;
 use super::{FlowId, Proxy, Services};
 use crate::limits;
 use crate::sip::address::{Contact, NameAddr};
+use crate::sip::digest::Realm;
 use crate::sip::edit::Edit;
 use crate::sip::identity::Aor;
 use crate::sip::message::Message;
@@ -225,12 +226,20 @@ impl Proxy {
         services: &Services<'_>,
         now: Instant,
     ) -> Result<Option<Proof>, Refuse> {
-        let Authentication::Edge { realm } = &registrar.authentication else {
+        let Authentication::Edge { realm, algorithms } = &registrar.authentication else {
             return Ok(None);
         };
+        let realm = Realm {
+            name: realm,
+            algorithms,
+            flow: flow.0,
+        };
+        let state = self.registrations.flow_mut(flow);
+        let state = state.ok_or(Refuse::new(480, RefusalReason::FlowGone))?;
+        let counts = &mut state.nonces;
         let verdict =
             self.nonces
-                .verify(&arrived.message, realm, aor, flow.0, services.hashes, now);
+                .verify(&arrived.message, realm, aor, counts, services.hashes, now);
         match verdict {
             Ok(()) => Ok(Some(Proof::EdgeDigest)),
             Err(wrong) => {
@@ -240,7 +249,7 @@ impl Proxy {
                         .push_back(Event::AuthenticationFailed { flow, aor });
                 }
                 let mut refuse = Refuse::new(401, RefusalReason::WrongDigest);
-                for challenge in self.nonces.challenges(realm, flow.0, wrong.is_stale(), now) {
+                for challenge in self.nonces.challenges(realm, wrong.is_stale(), now) {
                     refuse = refuse.with(Name::WwwAuthenticate, challenge);
                 }
                 Err(refuse)

@@ -66,6 +66,31 @@ fn the_smallest_section_gets_defaults() {
 }
 
 #[test]
+fn phones_are_asked_for_the_hashes_that_are_set_in_that_order() {
+    let edge = |more: &str| {
+        let text = format!("{SIP}authentication = \"edge\"\n{more}");
+        let mut sip = parse(&text).unwrap().config.sip.unwrap();
+        sip.registrars.remove(0).authentication
+    };
+    let asked = |algorithms: &[Algorithm]| Authentication::Edge {
+        realm: "example.com".into(),
+        algorithms: algorithms.into(),
+    };
+
+    assert_eq!(edge(""), asked(&[Algorithm::Sha256, Algorithm::Md5]));
+    assert_eq!(edge("algorithms = [\"MD5\"]"), asked(&[Algorithm::Md5]));
+    let both = edge("algorithms = [\"MD5\", \"SHA-512-256\"]");
+    assert_eq!(both, asked(&[Algorithm::Md5, Algorithm::Sha512256]));
+    for wrong in ["[]", "[\"SHA-1\"]", "[\"MD5\", \"MD5\"]"] {
+        let text = errors(&format!(
+            "{SIP}authentication = \"edge\"\nalgorithms = {wrong}"
+        ));
+        assert!(text.contains("`registrar.algorithms"), "{text}");
+        assert!(text.contains("\"SHA-512-256\""), "{text}");
+    }
+}
+
+#[test]
 fn the_realm_of_phones_is_the_first_host_unless_it_is_set() {
     let edge = |more: &str| {
         let text = format!("{SIP}authentication = \"edge\"\n{more}");

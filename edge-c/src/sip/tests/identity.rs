@@ -78,6 +78,7 @@ async fn edge_c_asks_for_the_password_itself_and_the_registrar_sees_none() {
     world.sip.set_registrars(vec![Registrar {
         authentication: Authentication::Edge {
             realm: "lab.test".into(),
+            algorithms: Algorithm::USUAL.into(),
         },
         ..registrar(&[(Transport::Udp, address)])
     }]);
