@@ -254,7 +254,13 @@ impl Leg {
     /// A request failed: what was agreed before it counts again.
     fn fail(&mut self, exchange: &Exchange<'_>) {
         if exchange.method == OfferMethod::Invite && !self.is_confirmed {
-            self.forget();
+            let is_retried =
+                matches!(exchange.step, Step::Response { code, .. } if is_retried(code));
+            if is_retried {
+                self.forget_but_offer();
+            } else {
+                self.forget();
+            }
             return;
         }
         let dialog = self.dialog(exchange);
@@ -308,6 +314,11 @@ impl Leg {
         }
         Ok(())
     }
+}
+
+/// After these the same request comes again, with credentials or a longer session timer: its ports wait for it.
+const fn is_retried(code: u16) -> bool {
+    matches!(code, 401 | 407 | 422)
 }
 
 impl Dialog {

@@ -209,6 +209,11 @@ impl Leg {
     /// Nothing was ever offered.
     pub(super) fn forget(&mut self) {
         self.initial = None;
+        self.forget_but_offer();
+    }
+
+    /// Nobody has answered the first offer, which will come again.
+    pub(super) fn forget_but_offer(&mut self) {
         self.dialogs.clear();
         self.memory.clear();
     }

@@ -106,6 +106,35 @@ fn an_offer_that_is_refused_gives_its_ports_back_without_a_stream() {
 }
 
 #[test]
+fn an_offer_that_was_challenged_keeps_its_ports_until_it_comes_again() {
+    for code in [401, 407, 422] {
+        let mut scene = Scene::new();
+        let call = scene.call(Side::Outer, MediaPolicy::Rtp);
+        let first = scene.invite(call, &client_audio(1)).unwrap();
+
+        scene
+            .respond(
+                call,
+                Side::Inner,
+                OfferMethod::Invite,
+                (code, true),
+                "b",
+                "",
+            )
+            .unwrap();
+
+        assert_eq!(scene.anchor.supply().taken(), (1, 1), "{code}");
+        let again = scene.invite(call, &client_audio(2)).unwrap();
+        assert_eq!(again, first, "{code}");
+        scene.accept(call, "b", &desk_audio(5000));
+        assert_eq!(scene.plan().outer.receive[0].key(), [2; 16]);
+        assert_eq!(scene.released(), []);
+        scene.hang_up(call);
+        assert_eq!(scene.anchor.supply().taken(), (0, 0));
+    }
+}
+
+#[test]
 fn clients_that_cannot_be_protected_are_refused_for_their_reason() {
     let fingerprint = "a=fingerprint:sha-256 AA\r\na=setup:actpass\r\n";
     let unprotected = format!(
