@@ -893,6 +893,12 @@ pub const SIP_CALL_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 pub const SIP_CALL_SETUP_LIFETIME: Duration = Duration::from_secs(200);
 /// A challenge is good for the REGISTER that comes within this time: somebody may have to type a password.
 pub const SIP_CHALLENGE_LIFETIME: Duration = Duration::from_secs(300);
+/// Longest request that goes over UDP (RFC 3261 section 18.1.1).
+pub const SIP_DATAGRAM_REQUEST_BYTES_MAX: usize = 1300;
+/// Elements inside that refused TCP for a long request: nodes, gateways, phones that speak for themselves.
+pub const SIP_ONLY_UDP_MAX: usize = 1024;
+/// For how long such an element gets everything over UDP.
+pub const SIP_ONLY_UDP_LIFETIME: Duration = Duration::from_mins(10);
 /// Nonces of one flow whose counts are remembered: a nonce that was forgotten is not taken any more.
 pub const SIP_NONCES_PER_FLOW_MAX: usize = 8;
 /// Nonces of edge-c are good for this long, then a fresh one is given (`stale=true`).

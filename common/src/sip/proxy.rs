@@ -21,11 +21,12 @@ mod outward;
 mod refuse;
 mod register;
 mod response;
+mod send;
 pub(in crate::sip) mod slots;
 mod timeout;
 mod write;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
@@ -133,6 +134,8 @@ pub struct Proxy {
     servers: HashMap<u64, SlotKey>,
     calls: Calls,
     nonces: Nonces,
+    /// Elements that refused TCP, and until when they are not asked again.
+    only_udp: BTreeMap<SocketAddr, Instant>,
     timers: TimerQueue<SlotKey>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -165,6 +168,7 @@ impl Proxy {
             servers: HashMap::new(),
             calls: Calls::new(),
             nonces: Nonces::new(&seed, now),
+            only_udp: BTreeMap::new(),
             timers: TimerQueue::default(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),

@@ -101,6 +101,7 @@ pub(super) struct Branch {
     pub(super) client: Client,
     pub(super) hop: Hop,
     pub(super) to: Destination,
+    pub(super) is_reliable: bool,
     /// As it was sent.
     pub(super) bytes: Bytes,
     /// The ACK to a final error, for the next copy of that error.

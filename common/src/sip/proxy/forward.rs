@@ -8,9 +8,10 @@ use super::body::{BodyDirection, BodyVerdict, CallEnd};
 use super::context::{Arrived, BodyChange, Branch, Client, Context, Hop, Plan, Server, Source};
 use super::output::{Destination, Event, NodeFailure, RefusalReason, Transmit, TransmitId};
 use super::refuse::{NOBODY_CARES, Refuse, side};
+use super::send::Written;
 use super::slots::SlotKey;
 use super::write::BranchId;
-use super::{FlowId, OWN_CONNECTION, Proxy, Services, Transport};
+use super::{FlowId, OWN_CONNECTION, Proxy, Services};
 use crate::limits;
 use crate::sip::message::Method;
 use crate::sip::name::Name;
@@ -138,14 +139,17 @@ impl Proxy {
             key,
             attempt: context.attempt,
         };
-        let bytes = self.write_request(context, hop, branch);
-        let to = self.destination(hop);
-        let is_reliable = self.transport_of(hop).is_reliable();
+        let Written {
+            bytes,
+            to,
+            is_reliable,
+        } = self.write_for(context, hop, branch, now);
         let (client, step) = Client::new(context.method, is_reliable);
         context.branch = Some(Branch {
             client,
             hop,
             to: to.clone(),
+            is_reliable,
             bytes: bytes.clone(),
             acknowledgement: None,
             cancel: None,
@@ -197,6 +201,10 @@ impl Proxy {
         now: Instant,
     ) {
         let hop = context.branch.as_ref().map(|branch| branch.hop);
+        if failure == NodeFailure::Unreachable && self.returns_to_udp(context, now) {
+            self.attempt_next(key, context, services, now);
+            return;
+        }
         if let Some(Hop::Node(node)) = hop {
             let pause = self.location.pause(node, retry_after, now);
             self.events.push_back(Event::NodeFailed {
@@ -218,33 +226,6 @@ impl Proxy {
             return;
         }
         self.attempt_next(key, context, services, now);
-    }
-
-    pub(super) fn destination(&self, hop: Hop) -> Destination {
-        match hop {
-            Hop::Flow(flow) => Destination::Flow(flow),
-            Hop::Address(transport, address) => Destination::Node {
-                transport,
-                address,
-                tls_name: (transport == Transport::Tls)
-                    .then(|| crate::net::Host::Address(address.ip())),
-                connection: None,
-                node: None,
-            },
-            Hop::Node(id) => {
-                let Some(node) = self.location.node(id) else {
-                    return own_destination(); // its registrar left the configuration just now
-                };
-                Destination::Node {
-                    transport: node.transport,
-                    address: node.address,
-                    tls_name: (node.transport == Transport::Tls).then(|| node.host.clone()),
-                    connection: None,
-                    node: Some(id),
-                }
-            }
-            Hop::Own => own_destination(),
-        }
     }
 
     pub(super) fn transmit(&mut self, to: Destination, bytes: bytes::Bytes, id: TransmitId) {
@@ -387,20 +368,8 @@ impl Proxy {
             return;
         };
         let branch = BranchId::stateless(self.random_u32());
-        let bytes = self.write_request(&context, hop, branch);
-        let to = self.destination(hop);
-        self.transmit(to, bytes, NOBODY_CARES);
-    }
-}
-
-/// The way back into this proxy.
-const fn own_destination() -> Destination {
-    Destination::Node {
-        transport: Transport::Tcp,
-        address: super::OWN_ADDRESS,
-        tls_name: None,
-        connection: Some(OWN_CONNECTION),
-        node: None,
+        let written = self.write_for(&context, hop, branch, now);
+        self.transmit(written.to, written.bytes, NOBODY_CARES);
     }
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::body::{BodyDirection, CallEnd, CallKey};
+use super::config::Registrar;
 use super::context::{Context, Hop, Plan, Server, Source};
 use super::inward::Speaker;
 use super::refuse::NOBODY_CARES;
@@ -15,6 +16,7 @@ use super::write::{BranchId, comma_list};
 use super::{FlowId, Proxy, Services};
 use crate::limits;
 use crate::sip::dialog::Ends;
+use crate::sip::edit::Edit;
 use crate::sip::message::{Message, Method};
 use crate::sip::name::Name;
 use crate::sip::topology::HiddenRoute;
@@ -107,9 +109,8 @@ impl Proxy {
             return;
         };
         let branch = BranchId::stateless(self.random_u32());
-        let bytes = self.write_request(&context, hop, branch);
-        let to = self.destination(hop);
-        self.transmit(to, bytes, NOBODY_CARES);
+        let written = self.write_for(&context, hop, branch, now);
+        self.transmit(written.to, written.bytes, NOBODY_CARES);
     }
 
     fn say_bye(
@@ -162,9 +163,46 @@ impl Proxy {
             };
             (plan, flow)
         };
+        Some(self.context_of(request, flow, direction, plan, registrar))
+    }
+
+    /// The registrar keeps contacts that nobody has proved: they go again, before anybody is called there.
+    pub(super) fn unregister(
+        &mut self,
+        context: &Context,
+        services: &mut Services<'_>,
+        now: Instant,
+    ) {
+        let Some(branch) = &context.branch else {
+            return;
+        };
+        let Some(request) = unregistering(&branch.bytes) else {
+            return;
+        };
+        let plan = Plan {
+            hops: smallvec::smallvec![branch.hop],
+            ..Plan::default()
+        };
+        let registrar = context.registrar.clone();
+        let direction = BodyDirection::FromClient;
+        let own = self.context_of(request, context.flow, direction, plan, registrar);
+        if !self.contexts.is_full() {
+            self.admit(own, services, now);
+        }
+    }
+
+    fn context_of(
+        &mut self,
+        request: Message,
+        flow: FlowId,
+        direction: BodyDirection,
+        plan: Plan,
+        registrar: Option<Arc<Registrar>>,
+    ) -> Context {
+        let method = request.method();
         let (server, _) = Server::new(method, true);
         let server_key = u64::from(self.random_u32()) << 32 | u64::from(self.random_u32());
-        Some(Context {
+        Context {
             request,
             method,
             source: Source::Own(direction),
@@ -184,6 +222,22 @@ impl Proxy {
             failure: None,
             has_failed: false,
             declined: SmallVec::new(),
-        })
+        }
     }
+}
+
+/// A REGISTER that takes back what `sent` has registered.
+fn unregistering(sent: &Bytes) -> Option<Message> {
+    let sent = Message::parse(sent.clone()).ok()?;
+    let mut edit = Edit::new(&sent);
+    edit.pop_via();
+    let number = sent.cseq().number.checked_add(1)?;
+    edit.set(Name::CSeq, format!("{number} REGISTER"));
+    edit.set(Name::Expires, "0");
+    for contact in sent.contacts().filter_map(|contact| contact.address()) {
+        if let Some(expires) = contact.params().find("expires") {
+            edit.replace(expires.whole, "expires=0");
+        }
+    }
+    Message::parse(edit.into_bytes()).ok()
 }

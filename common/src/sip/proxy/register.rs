@@ -35,6 +35,8 @@ pub(super) struct Register {
     /// What proved the identity before the registrar says anything.
     proof: Option<Proof>,
     credentials: Credentials,
+    /// Nobody has proved anything yet, and it takes contacts away: the registrar shall ask for proof, and do nothing else.
+    is_query: bool,
     /// Whether the registrar said that it needs a Path (RFC 3261 section 21.4.16).
     needs_path: bool,
 }
@@ -123,7 +125,7 @@ impl Proxy {
         let is_challenged = state.is_challenged(&aor, now);
         let has_credentials =
             message.has(Name::Authorization) || message.has(Name::ProxyAuthorization);
-        let mut contacts = SmallVec::new();
+        let mut contacts: SmallVec<[RegisteredContact; 1]> = SmallVec::new();
         for contact in message.contacts().filter_map(|contact| contact.address()) {
             let mut contact = self.registered_contact(message, &aor, &contact);
             if registrar.mode == RegistrarMode::Contact {
@@ -135,14 +137,18 @@ impl Proxy {
             }
             contacts.push(contact);
         }
+        let is_answer = has_credentials && is_challenged;
+        let is_removal = is_wildcard
+            || (!contacts.is_empty() && contacts.iter().all(|contact| contact.expires == 0));
         let register = Register {
             aor,
             contacts,
             is_wildcard,
             proof,
+            is_query: is_removal && proof.is_none() && !is_answer,
             credentials: if edge.is_some() {
                 Credentials::TakeOff
-            } else if has_credentials && is_challenged {
+            } else if is_answer {
                 Credentials::Answer
             } else if has_credentials && proof.is_none() {
                 // They would let a 200 come that nobody proved: without them the registrar has to challenge.
@@ -271,6 +277,9 @@ impl Proxy {
         };
         let mode = context.registrar.as_ref().map(|registrar| registrar.mode);
         let has_path = request.has_option(Name::Supported, "path");
+        if register.is_query {
+            edit.remove(Name::Contact).remove(Name::Expires);
+        }
         match mode {
             Some(RegistrarMode::Path) if !has_path && !register.needs_path => {}
             Some(RegistrarMode::Path | RegistrarMode::PathAlways) => {
@@ -280,6 +289,7 @@ impl Proxy {
                     edit.append(Name::Supported, "path");
                 }
             }
+            Some(RegistrarMode::Contact) if register.is_query => {}
             Some(RegistrarMode::Contact) => {
                 let contacts = request.contacts().filter_map(|contact| contact.address());
                 for (contact, known) in contacts.zip(&register.contacts) {
@@ -343,6 +353,9 @@ impl Proxy {
                         code: Some(403),
                         reason: RefusalReason::Unproved,
                     });
+                    if register.contacts.iter().any(|each| each.expires > 0) {
+                        self.unregister(context, services, now);
+                    }
                     self.answer_here(key, context, 403, &[], services, now);
                     return;
                 };

@@ -273,8 +273,7 @@ impl Proxy {
             return;
         };
         let to = branch.to.clone();
-        let hop = branch.hop;
-        let is_reliable = self.transport_of(hop).is_reliable();
+        let is_reliable = branch.is_reliable;
         let (client, step) = crate::sip::transaction::NonInviteClient::new(is_reliable);
         if let Some(branch) = context.branch.as_mut() {
             branch.cancel = Some((client, bytes.clone()));

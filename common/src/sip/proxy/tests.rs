@@ -4,6 +4,7 @@ mod digest;
 mod failover;
 mod golden;
 mod hang_up;
+mod length;
 mod mode;
 mod register;
 mod route;

@@ -63,12 +63,19 @@ impl BranchId {
 }
 
 impl Proxy {
-    /// The request for one hop.
-    pub(super) fn write_request(&self, context: &Context, hop: Hop, branch: BranchId) -> Bytes {
+    /// The request for one hop; `carried` says by what if not by the hop's own transport.
+    pub(super) fn write_request(
+        &self,
+        context: &Context,
+        hop: Hop,
+        branch: BranchId,
+        carried: Option<Transport>,
+    ) -> Bytes {
         match hop {
             Hop::Flow(flow) => self.write_outward(context, flow, branch),
             Hop::Node(_) | Hop::Address(..) | Hop::Own => {
-                self.write_inward(context, self.transport_of(hop), branch)
+                let transport = self.transport_of(hop);
+                self.write_inward(context, transport, carried.unwrap_or(transport), branch)
             }
         }
     }
@@ -88,14 +95,20 @@ impl Proxy {
         }
     }
 
-    /// From a client to the inside.
-    fn write_inward(&self, context: &Context, transport: Transport, branch: BranchId) -> Bytes {
+    /// From a client to the inside. `carried` stands in Via alone: later requests may come by the usual transport.
+    fn write_inward(
+        &self,
+        context: &Context,
+        transport: Transport,
+        carried: Transport,
+        branch: BranchId,
+    ) -> Bytes {
         let request = &context.request;
         let mut edit = Edit::new(request);
         let via = format!(
             "SIP/2.0/{} {};branch={}{}",
-            transport.via_name(),
-            self.names.inner(transport),
+            carried.via_name(),
+            self.names.inner(carried),
             branch.text(),
             // RFC 5923: the registrar may send requests of its own on this connection.
             if transport == Transport::Tls {
@@ -104,10 +117,18 @@ impl Proxy {
                 ""
             },
         );
-        if let Source::Own(_) = context.source {
-            edit.remove(Name::Via).insert_top(Name::Via, via);
-        } else {
-            edit.push_via(via).stamp_via(context.source.address());
+        match context.source {
+            // Registrars count hops (RFC 5626 section 6): what ends a registration looks like what began it.
+            Source::Own(_) if context.method == Method::Register => {
+                edit.push_via(via);
+                return finish_request(context, edit);
+            }
+            Source::Own(_) => {
+                edit.remove(Name::Via).insert_top(Name::Via, via);
+            }
+            Source::Flow(..) | Source::Node(_) => {
+                edit.push_via(via).stamp_via(context.source.address());
+            }
         }
         for name in [
             Name::Route,

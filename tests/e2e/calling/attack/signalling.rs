@@ -48,6 +48,10 @@ fn a_registrar_that_believes_everybody_lets_nobody_in() {
     assert_eq!(answer.status(), Some(403), "{answer:#?}\n{}", scene.logs());
     let invite = machine.wait_for(BRIEF, |message| message.method() == Some("INVITE"));
     assert!(invite.unwrap().is_none());
+    // And the registrar does not send calls there: it knows of nobody, and says so itself.
+    let (_, answer) = machine.invite(&aor(ALICE), "", "").unwrap();
+    assert_eq!(answer.status(), Some(480), "{answer:#?}");
+    assert!(answer.header("server").is_some(), "{answer:#?}");
 }
 
 #[test]

@@ -259,6 +259,7 @@ fn a_session_from_anywhere_opens_the_gate_and_proves_nothing() {
     let request = world.node_gets();
     world.node(accept(&request, 60, ""));
 
+    assert_eq!(world.node_gets().expires(), Some(0), "it is taken back");
     assert_eq!(world.client_gets(ALICE).status(), Some(403));
     assert_eq!(world.refusals(), [RefusalReason::Unproved]);
 }

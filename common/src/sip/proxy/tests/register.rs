@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::world::*;
+use crate::sip::message::Method;
 use crate::sip::name::Name;
 use crate::sip::proxy::*;
 
@@ -96,10 +97,56 @@ fn an_unchallenged_ok_never_binds() {
 
     world.node(accept(&request, 3600, ""));
 
+    // What the registrar has stored goes again.
+    let ending = world.node_gets();
     assert_eq!(world.client_gets(ALICE).status(), Some(403));
     assert_eq!(world.refusals(), [RefusalReason::Unproved]);
     assert_eq!(world.proxy.bindings(), 0);
     assert!(!RefusalReason::Unproved.remedy().is_empty());
+
+    assert_eq!(ending.method(), Method::Register);
+    assert_eq!((ending.cseq().number, ending.expires()), (2, Some(0)));
+    let contact = ending.contacts().find_map(|each| each.address()).unwrap();
+    assert_eq!(contact.expires(), Some(0));
+    for same in [Name::To, Name::From, Name::CallId, Name::Path] {
+        assert_eq!(values(&ending, same), values(&request, same), "{same:?}");
+    }
+    assert_eq!(ending.vias().count(), request.vias().count());
+    assert_ne!(
+        values(&ending, Name::Via)[0],
+        values(&request, Name::Via)[0]
+    );
+    world.node(accept(&ending, 0, ""));
+    world.assert_silent();
+    world.pass(Duration::from_secs(40));
+    assert_eq!(world.proxy.transactions(), 0);
+}
+
+#[test]
+fn nobody_ends_the_registration_of_another_without_proof() {
+    let plain = register_for("1001", 1, 0, "");
+    let own = plain
+        .lines()
+        .find(|line| line.starts_with("Contact"))
+        .unwrap();
+    let star = plain.replace(own, "Contact: *\nExpires: 0");
+    for text in [plain.clone(), star] {
+        let mut world = World::new();
+
+        world.client(ALICE, &text);
+
+        // The registrar may ask for proof, and has nothing else to do.
+        let request = world.node_gets();
+        assert!(!request.has(Name::Contact) && !request.has(Name::Expires));
+        world.node(challenge(&request));
+        assert_eq!(world.client_gets(ALICE).status(), Some(401));
+        let proved = text
+            .replace("CSeq: 1 ", "CSeq: 2 ")
+            .replace("reg10011", "reg10012");
+        let proved = proved.replace("Max-Forwards", &format!("{CREDENTIALS}Max-Forwards"));
+        world.client(ALICE, proved);
+        assert!(world.node_gets().has(Name::Contact));
+    }
 }
 
 #[test]
