@@ -297,6 +297,9 @@ fn ipv6_messages_are_forwarded_byte_for_byte_or_refused() {
         assert_eq!(received, "2001:db8::9:255".parse().ok(), "{name}");
     }
     assert_eq!(read("mult-ip-in-header.dat").vias().count(), 3);
+    let mapped = read("ipv4-mapped-ipv6.dat");
+    assert_eq!(mapped.vias().count(), 2);
+    assert_eq!(mapped.top_via().unwrap().port(), Some(19_823));
 }
 
 #[test]
