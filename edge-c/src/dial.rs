@@ -70,12 +70,7 @@ pub async fn secure(
     config: Arc<ClientConfig>,
     tls_timeout: Duration,
 ) -> Result<TlsStream<TcpStream>, DialError> {
-    let name = match host {
-        Host::Name(name) => DnsName::try_from(name.as_str().to_owned())
-            .map(ServerName::DnsName)
-            .map_err(|_| DialError::Name)?,
-        Host::Address(address) => ServerName::IpAddress((*address).into()),
-    };
+    let name = server_name(host).ok_or(DialError::Name)?;
     let handshake = TlsConnector::from(config).connect(name, stream);
     match timeout(tls_timeout, handshake).await {
         Ok(Ok(stream)) => Ok(stream),
@@ -84,6 +79,18 @@ pub async fn secure(
         }
         Ok(Err(error)) => Err(DialError::Tls(error.to_string())),
         Err(_) => Err(DialError::TlsTimeout),
+    }
+}
+
+/// The name that a certificate must have; `None` for one that no certificate can have.
+#[must_use]
+pub fn server_name(host: &Host) -> Option<ServerName<'static>> {
+    match host {
+        Host::Name(name) => {
+            let name = DnsName::try_from(name.as_str().to_owned()).ok()?;
+            Some(ServerName::DnsName(name))
+        }
+        Host::Address(address) => Some(ServerName::IpAddress((*address).into())),
     }
 }
 

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use common::limits;
 use common::sip::proxy::{NodePeer, Transport};
 use rustls::ServerConfig;
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -79,14 +80,21 @@ async fn accept(
         outbox: &outbox,
     };
     match handshake(transport, tls, stream).await {
-        Ok((stream, local)) => {
+        Ok(Accepted {
+            stream,
+            local,
+            certificate,
+        }) => {
             let peer = NodePeer {
                 transport,
                 local,
                 remote,
                 connection: Some(id),
             };
-            shell.run_connection(id, peer, stream, &outbox).await;
+            let certificate = certificate.as_ref();
+            shell
+                .run_connection(id, peer, stream, &outbox, certificate)
+                .await;
         }
         Err(error) => tracing::info!(side = "upstream", %remote, reason = %error,
             remedy = "the element must trust edge-c's certificate and show one that edge-c trusts",
@@ -94,19 +102,37 @@ async fn accept(
     }
 }
 
+/// A connection from inside that is up.
+struct Accepted {
+    stream: Box<dyn Stream>,
+    local: SocketAddr,
+    /// What the peer proved itself with.
+    certificate: Option<CertificateDer<'static>>,
+}
+
 async fn handshake(
     transport: Transport,
     tls: ServerTls,
     stream: TcpStream,
-) -> std::io::Result<(Box<dyn Stream>, SocketAddr)> {
+) -> std::io::Result<Accepted> {
     connection::configure(&stream)?;
     let local = stream.local_addr()?;
     if transport != Transport::Tls {
-        return Ok((Box::new(stream), local));
+        return Ok(Accepted {
+            stream: Box::new(stream),
+            local,
+            certificate: None,
+        });
     }
     let tls = tls.ok_or(std::io::ErrorKind::Unsupported)?;
     let accepting = TlsAcceptor::from(tls.load_full()).accept(stream);
     let accepted = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, accepting).await;
     let stream = accepted.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?;
-    Ok((Box::new(stream), local))
+    let shown = stream.get_ref().1.peer_certificates();
+    let certificate = shown.and_then(|chain| chain.first().cloned());
+    Ok(Accepted {
+        stream: Box::new(stream),
+        local,
+        certificate: certificate.map(CertificateDer::into_owned),
+    })
 }

@@ -3,6 +3,7 @@
 //! Everything around it lives on one thread, so nobody ever waits for the lock, and a message crosses no thread between a
 //! client's stream and a registrar's socket. The lock is what lets the tasks of that thread share the core.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -11,10 +12,12 @@ use common::limits;
 use common::link::flow::{self, FlowClose, Frame, Gate};
 use common::runtime::clock;
 use common::sip::digest::HashSource;
+use common::sip::message::Message;
 use common::sip::proxy::{
     BodyAnchor, CallKey, CloseReason, ConnectionId, Destination, Event, FlowId, FlowPeer, NodePeer,
     Proxy, Registrar, Services, Transmit, TransmitId,
 };
+use rustls_pki_types::CertificateDer;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -316,7 +319,7 @@ impl Shell {
                     remote: target.address,
                     connection: Some(id),
                 };
-                self.run_connection(id, peer, connected.stream, &outbox)
+                self.run_connection(id, peer, connected.stream, &outbox, None)
                     .await;
             }
             Err(error) => {
@@ -329,15 +332,26 @@ impl Shell {
         }
     }
 
-    /// Reads and writes a connection inside until it ends.
+    /// Reads and writes a connection inside until it ends. `certificate` is that of a peer which opened it.
     pub async fn run_connection(
         &self,
         id: ConnectionId,
         peer: NodePeer,
         stream: Box<dyn connection::Stream>,
         outbox: &Outbox<Ticket>,
+        certificate: Option<&CertificateDer<'static>>,
     ) {
-        let received = |message| self.node_message(peer, message);
+        // What is true of a connection, its first request says.
+        let mut certificate = certificate;
+        let received = |message: Bytes| {
+            if let Some(certificate) = certificate.take()
+                && let Some(port) = lent_port(&message)
+            {
+                let address = SocketAddr::new(peer.remote.ip(), port);
+                self.lock().inner.lend(id, address, certificate.clone());
+            }
+            self.node_message(peer, message);
+        };
         let (ended, mut unsent) = connection::run(stream, outbox, received).await;
         unsent.extend(outbox.abandon());
         let reason = ended.to_string();
@@ -529,6 +543,15 @@ impl Core {
     }
 }
 
+/// The port for which whoever sent this lends its connection (RFC 5923 section 6): `alias` in the topmost Via.
+fn lent_port(message: &Bytes) -> Option<u16> {
+    let message = Message::parse(message.clone()).ok()?;
+    let via = message.top_via().filter(|_| message.is_request())?;
+    let is_lent = via.params().has("alias");
+    is_lent.then(|| via.port().unwrap_or(SIPS_PORT))
+}
+
+const SIPS_PORT: u16 = 5061;
 const GIVEN_UP: &str = "the connection was given up";
 
 const fn close_reason(reason: CloseReason) -> FlowClose {

@@ -14,6 +14,9 @@ use common::limits;
 use common::net::Host;
 use common::sip::proxy::{ConnectionId, Transport};
 use rustls::ClientConfig;
+use rustls::client::verify_server_name;
+use rustls::server::ParsedCertificate;
+use rustls_pki_types::CertificateDer;
 use tokio::net::UdpSocket;
 
 pub mod connection;
@@ -22,6 +25,7 @@ pub mod outbox;
 pub mod probe;
 pub mod resolve;
 
+use crate::dial;
 use outbox::{Outbox, Room};
 
 /// Where a connection was dialled to: messages for the same place share it.
@@ -52,6 +56,8 @@ pub struct Inner<T> {
     udp: Vec<Arc<UdpSocket>>,
     open: BTreeMap<ConnectionId, Arc<Outbox<T>>>,
     dialled: BTreeMap<Target, ConnectionId>,
+    /// Connections that elements opened and lend for requests to them (RFC 5923), by where such requests would go.
+    lent: BTreeMap<SocketAddr, (ConnectionId, CertificateDer<'static>)>,
     last: u64,
 }
 
@@ -85,6 +91,7 @@ impl<T> Inner<T> {
             udp,
             open: BTreeMap::new(),
             dialled: BTreeMap::new(),
+            lent: BTreeMap::new(),
             last: 0,
         }
     }
@@ -100,9 +107,10 @@ impl<T> Inner<T> {
         if target.transport == Transport::Udp {
             return self.send_datagram(target.address, &bytes, ticket);
         }
-        let dialled = || self.dialled.get(&target);
         let asked_for = connection.filter(|id| self.open.contains_key(id));
-        let id = asked_for.or_else(|| dialled().copied());
+        let id = asked_for
+            .or_else(|| self.dialled.get(&target).copied())
+            .or_else(|| self.lent_for(&target));
         if let Some(outbox) = id.and_then(|id| self.open.get(&id)) {
             return match outbox.push(bytes, ticket) {
                 Ok(()) => Sent::Queued,
@@ -136,10 +144,37 @@ impl<T> Inner<T> {
         Some((id, outbox))
     }
 
+    /// Whoever connected wants requests for `address` on that connection; the certificate has to bear each of them out.
+    pub fn lend(
+        &mut self,
+        id: ConnectionId,
+        address: SocketAddr,
+        certificate: CertificateDer<'static>,
+    ) {
+        if self.open.contains_key(&id) {
+            self.lent.insert(address, (id, certificate));
+        }
+    }
+
+    /// RFC 5923 section 8: a connection that was lent is as good as one dialled if its certificate has the name that a
+    /// dialled one would have to have.
+    fn lent_for(&self, target: &Target) -> Option<ConnectionId> {
+        if target.transport != Transport::Tls {
+            return None;
+        }
+        let (id, certificate) = self.lent.get(&target.address)?;
+        let address = Host::Address(target.address.ip());
+        let name = dial::server_name(target.tls_name.as_ref().unwrap_or(&address))?;
+        let certificate = ParsedCertificate::try_from(certificate).ok()?;
+        let is_borne_out = verify_server_name(&certificate, &name).is_ok();
+        is_borne_out.then_some(*id)
+    }
+
     /// The connection is gone.
     pub fn remove(&mut self, id: ConnectionId) {
         self.open.remove(&id);
         self.dialled.retain(|_, dialled| *dialled != id);
+        self.lent.retain(|_, (lent, _)| *lent != id);
     }
 
     /// Connections open or being dialled.

@@ -100,6 +100,66 @@ async fn a_registrar_with_another_name_in_its_certificate_is_down() {
     world.until(|status| is(status, NodeState::Down)).await;
 }
 
+/// A registrar that shows that certificate connects, and lends the connection for requests to `port`.
+async fn lender(world: &World, keys: &Keys, own: CertifiedKey, port: u16) -> TcpPeer {
+    let core = world.sip.address(Transport::Tls).unwrap();
+    let name = rustls_pki_types::ServerName::IpAddress(core.ip().into());
+    let stream = TcpStream::connect(core).await.unwrap();
+    let stream = keys
+        .connector(Some(own))
+        .connect(name, stream)
+        .await
+        .unwrap();
+    let mut node = TcpPeer::over(stream);
+    node.send(&format!(
+        "OPTIONS sip:{core} SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:{port};branch=z9hG4bK1;alias\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:a@lab.test>;tag=1\r\nTo: <sip:{core}>\r\nCall-ID: lend\r\n\
+         CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+    ))
+    .await;
+    assert_eq!(node.message().await.status(), Some(200));
+    node
+}
+
+#[tokio::test]
+async fn a_connection_that_a_registrar_lends_is_used_for_requests_to_it() {
+    let keys = Keys::new();
+    let world = world_with(keys.core()).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let own = keys.certified(&Leaf::mutual(&[]).with_addresses(&[address.ip()]));
+    let mut node = lender(&world, &keys, own, address.port()).await;
+
+    world.use_nodes(&[(Transport::Tls, address)]);
+    let mut client = world.client().await;
+    client.register("1001", "").await;
+
+    let request = node.request().await;
+    node.send(&answer(&request)).await;
+    assert_eq!(client.message().await.status(), Some(401));
+    let dialled = timeout(Duration::from_millis(1), listener.accept()).await;
+    assert!(dialled.is_err(), "nobody is dialled");
+}
+
+#[tokio::test]
+async fn a_connection_lent_under_another_name_is_not_used() {
+    let keys = Keys::new();
+    let world = world_with(keys.core()).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let own = keys.certified(&Leaf::mutual(&["other.lab.test".to_owned()]));
+    let _node = lender(&world, &keys, own, address.port()).await;
+
+    world.use_nodes(&[(Transport::Tls, address)]);
+
+    let (stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    let stream = keys.registrar("127.0.0.1").accept(stream).await.unwrap();
+    let mut node = TcpPeer::over(stream);
+    let mut client = world.client().await;
+    client.register("1001", "").await;
+    assert_eq!(node.request().await.method_token(), b"REGISTER");
+}
+
 #[tokio::test]
 async fn whoever_connects_from_inside_must_show_a_certificate() {
     let keys = Keys::new();
