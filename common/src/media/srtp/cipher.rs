@@ -1,17 +1,17 @@
 //! Session keys and the two transforms, on one packet each, without any state. The index is the caller's to know.
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::cipher::{
-    AES_128, AES_256, Algorithm, EncryptingKey, EncryptionContext, UnboundCipherKey,
-};
+mod master;
+
+use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
+use aws_lc_rs::cipher::{EncryptingKey, EncryptionContext};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 use aws_lc_rs::iv::FixedLength;
-use zeroize::Zeroizing;
 
 use super::{KeyRefused, SrtpError};
 use crate::media::plan::{SrtpKeys, SrtpSuite};
 use crate::media::rtcp;
+use master::Master;
 
 /// E flag of SRTCP (RFC 3711 section 3.4).
 const ENCRYPTED: u32 = 0x8000_0000;
@@ -280,86 +280,6 @@ const fn tag_bytes(suite: SrtpSuite) -> usize {
     }
 }
 
-/// The master key as a generator of session keys.
-struct Master {
-    key: EncryptingKey,
-    key_bytes: usize,
-    salt: u128,
-}
-
-impl Master {
-    fn new(keys: &SrtpKeys) -> Result<Self, KeyRefused> {
-        let algorithm: &'static Algorithm = match keys.suite() {
-            SrtpSuite::AeadAes256Gcm => &AES_256,
-            SrtpSuite::AeadAes128Gcm
-            | SrtpSuite::AesCm128HmacSha1_32
-            | SrtpSuite::AesCm128HmacSha1_80 => &AES_128,
-        };
-        Ok(Self {
-            key: encrypting(algorithm, keys.key())?,
-            key_bytes: keys.key().len(),
-            salt: salt_of(keys.salt()),
-        })
-    }
-
-    /// RFC 3711 section 4.3.3: the key stream that begins at label and salt.
-    fn derive<const N: usize>(&self, label: u8) -> Result<Zeroizing<[u8; N]>, KeyRefused> {
-        let mut stream = Zeroizing::new([0; N]);
-        // The label stands above the 48 bits of an index divided by the rate, which is zero here.
-        let start = self.salt ^ (u128::from(label) << 64);
-        let context = EncryptionContext::Iv128(FixedLength::from(start.to_be_bytes()));
-        self.key
-            .less_safe_encrypt(stream.as_mut_slice(), context)
-            .map_err(|_| KeyRefused)?;
-        Ok(stream)
-    }
-
-    fn transform(
-        &self,
-        suite: SrtpSuite,
-        [encryption, authentication, salting]: [u8; 3],
-        tag_bytes: usize,
-    ) -> Result<Transform, KeyRefused> {
-        let key = self.derive::<32>(encryption)?;
-        let key = key.get(..self.key_bytes).ok_or(KeyRefused)?;
-        let aead = match suite {
-            SrtpSuite::AeadAes128Gcm => &AES_128_GCM,
-            SrtpSuite::AeadAes256Gcm => &AES_256_GCM,
-            SrtpSuite::AesCm128HmacSha1_32 | SrtpSuite::AesCm128HmacSha1_80 => {
-                let authentication = self.derive::<20>(authentication)?;
-                return Ok(Transform::Counter {
-                    key: Box::new(encrypting(&AES_128, key)?),
-                    salt: salt_of(self.derive::<14>(salting)?.as_slice()),
-                    authentication: Box::new(hmac::Key::new(
-                        hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-                        authentication.as_slice(),
-                    )),
-                    tag_bytes,
-                });
-            }
-        };
-        let key = UnboundKey::new(aead, key).map_err(|_| KeyRefused)?;
-        Ok(Transform::Gcm {
-            key: Box::new(LessSafeKey::new(key)),
-            salt: salt_of(self.derive::<12>(salting)?.as_slice()),
-        })
-    }
-}
-
-fn encrypting(algorithm: &'static Algorithm, key: &[u8]) -> Result<EncryptingKey, KeyRefused> {
-    let key = UnboundCipherKey::new(algorithm, key).map_err(|_| KeyRefused)?;
-    EncryptingKey::ctr(key).map_err(|_| KeyRefused)
-}
-
-/// A salt of 14 or 12 octets at the upper end of 16, with zeros behind it.
-fn salt_of(octets: &[u8]) -> u128 {
-    let mut block = [0; 16];
-    for (to, from) in block.iter_mut().zip(octets) {
-        *to = *from;
-    }
-    u128::from_be_bytes(block)
-}
-
 /// RFC 3711 section 4.1.1. Encrypting and decrypting are the same.
 fn counter(
     key: &EncryptingKey,
@@ -458,169 +378,4 @@ impl<'a> Trailer<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn octets(hexadecimal: &str) -> Vec<u8> {
-        let digits: Vec<u32> = hexadecimal
-            .chars()
-            .filter_map(|digit| digit.to_digit(16))
-            .collect();
-        let pairs = digits.chunks(2);
-        pairs
-            .map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap())
-            .collect()
-    }
-
-    const MASTER: &str = "E1F97A0D3E018BE0D64FA32C06DE4139 0EC675AD498AFEEBB6960B3AABE6";
-
-    fn master() -> SrtpKeys {
-        SrtpKeys::new(SrtpSuite::AesCm128HmacSha1_80, &octets(MASTER), None).unwrap()
-    }
-
-    /// RFC 3711 appendix B.3.
-    #[test]
-    fn session_keys_are_derived_as_in_the_rfc() {
-        let master = Master::new(&master()).unwrap();
-
-        let key = master.derive::<16>(0).unwrap();
-        let authentication = master.derive::<94>(1).unwrap();
-        let salt = master.derive::<14>(2).unwrap();
-
-        assert_eq!(key.to_vec(), octets("C61E7A93744F39EE10734AFE3FF7A087"));
-        assert_eq!(salt.to_vec(), octets("30CBBC08863D8C85D49DB34A9AE1"));
-        let expected = octets(
-            "CEBE321F6FF7716B6FD4AB49AF256A15 6D38BAA48F0A0ACF3C34E2359E6CDBCE
-             E049646C43D9327AD175578EF7227098 6371C10C9A369AC2F94A8C5FBCDDDC25
-             6D6E919A48B610EF17C2041E47403576 6B68642C59BBFC2F34DB60DBDFB2",
-        );
-        assert_eq!(authentication.to_vec(), expected);
-    }
-
-    /// RFC 3711 appendix B.2: the key stream, at its beginning and at block 0xfeff.
-    #[test]
-    fn the_key_stream_is_that_of_the_rfc() {
-        let key = encrypting(&AES_128, &octets("2B7E151628AED2A6ABF7158809CF4F3C")).unwrap();
-        let salt = salt_of(&octets("F0F1F2F3F4F5F6F7F8F9FAFBFCFD"));
-        let mut stream = vec![0; 0xff01 * 16];
-
-        counter(&key, salt, 0, 0, &mut stream).unwrap();
-
-        assert_eq!(
-            stream[..32],
-            octets("E03EAD0935C95E80E166B16DD92B4EB4 D23513162B02D0F72A43A2FE4A5F97AB")
-        );
-        let later = octets("EC8CDF7398607CB0F2D21675EA9EA1E4 362B7C3C6773516318A077D7FC5073AE");
-        assert_eq!(stream[0xfeff * 16..], later);
-    }
-
-    /// A packet that libsrtp and others test with, under the keys of RFC 3711 appendix B.3.
-    #[test]
-    fn a_known_packet_in_counter_mode() {
-        let cipher = Cipher::new(&master()).unwrap();
-        let plain = octets("800f1234decafbadcafebabe abababababababababababababababab");
-        let mut buffer = plain.clone();
-        buffer.resize(64, 0);
-
-        let len = cipher
-            .seal_rtp(&mut buffer, 28, 12, 0xcafe_babe, 0x1234)
-            .unwrap();
-
-        let protected = octets(
-            "800f1234decafbadcafebabe 4e55dc4ce79978d88ca4d215949d2402 b78d6acc99ea179b8dbb",
-        );
-        assert_eq!(buffer[..len], protected);
-        let opened = cipher.open_rtp(
-            &mut buffer[..len],
-            12,
-            0xcafe_babe,
-            0x1234,
-            Opening::InPlace,
-        );
-        assert_eq!(opened, Ok(28));
-        assert_eq!(buffer[..28], plain);
-    }
-
-    /// Session keys as RFC 7714 section 16 states them.
-    fn gcm(key: &str) -> Cipher {
-        let transform = || {
-            let key = octets(key);
-            let algorithm = if key.len() == 16 {
-                &AES_128_GCM
-            } else {
-                &AES_256_GCM
-            };
-            Transform::Gcm {
-                key: Box::new(LessSafeKey::new(UnboundKey::new(algorithm, &key).unwrap())),
-                salt: salt_of(b"Quid pro quo"),
-            }
-        };
-        Cipher {
-            rtp: transform(),
-            rtcp: transform(),
-            mki: Vec::new(),
-        }
-    }
-
-    const KEY_128: &str = "000102030405060708090a0b0c0d0e0f";
-    const KEY_256: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
-
-    /// RFC 7714 sections 16.1.1 and 16.2.1.
-    #[test]
-    fn the_packets_of_the_rfc_in_gcm() {
-        let plain = octets(
-            "8040f17b8041f8d35501a0b2 47616c6c696120657374206f6d6e697320646976697361
-             20696e207061727465732074726573",
-        );
-        let protected_128 = octets(
-            "8040f17b8041f8d35501a0b2 f24de3a3fb34de6cacba861c9d7e4bcabe633bd50d294e6f
-             42a5f47a51c7d19b36de3adf8833 899d7f27beb16a9152cf765ee4390cce",
-        );
-        let protected_256 = octets(
-            "8040f17b8041f8d35501a0b2 32b1de78a822fe12ef9f78fa332e33aab18012389a58e2f3
-             b50b2a0276ffae0f1ba63799b87b 7aa3db36dfffd6b0f9bb7878d7a76c13",
-        );
-        for (key, protected) in [(KEY_128, protected_128), (KEY_256, protected_256)] {
-            let cipher = gcm(key);
-            let mut buffer = plain.clone();
-            buffer.resize(100, 0);
-
-            let len = cipher
-                .seal_rtp(&mut buffer, plain.len(), 12, 0x5501_a0b2, 0xf17b)
-                .unwrap();
-
-            assert_eq!(buffer[..len], protected);
-            let mut aside = [0; 100];
-            let opening = Opening::Through(&mut aside);
-            let opened = cipher.open_rtp(&mut buffer[..len], 12, 0x5501_a0b2, 0xf17b, opening);
-            assert_eq!(opened, Ok(plain.len()));
-            assert_eq!(buffer[..plain.len()], plain);
-        }
-    }
-
-    /// RFC 7714 section 17.1.
-    #[test]
-    fn the_report_of_the_rfc_in_gcm() {
-        let plain = octets(
-            "81c8000d4d617273 4e5450314e545032525450200000042a0000e9304c756e61
-             deadbeefdeadbeefdeadbeefdeadbeefdeadbeef",
-        );
-        let protected = octets(
-            "81c8000d4d617273 63e94885dcdab67ca727d7662f6b7e997ff5c0f76c06f32d
-             c676a5f1730d6fda4ce09b4686303ded 0bb9275bc84aa45896cf4d2fc5abf872 45d9eade 800005d4",
-        );
-        let cipher = gcm(KEY_128);
-        let mut buffer = plain.clone();
-        buffer.resize(100, 0);
-
-        let len = cipher
-            .seal_rtcp(&mut buffer, plain.len(), 0x4d61_7273, 0x5d4)
-            .unwrap();
-
-        assert_eq!(buffer[..len], protected);
-        assert_eq!(cipher.rtcp_index(&buffer[..len]), Ok(0x5d4));
-        let opened = cipher.open_rtcp(&mut buffer[..len], 0x4d61_7273, 0x5d4, Opening::InPlace);
-        assert_eq!(opened, Ok(plain.len()));
-        assert_eq!(buffer[..plain.len()], plain);
-    }
-}
+mod tests;
