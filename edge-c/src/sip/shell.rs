@@ -8,14 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
-use common::limits;
-use common::link::flow::{self, FlowClose, Frame, Gate};
+use common::link::flow::FlowClose;
 use common::runtime::clock;
 use common::sip::digest::HashSource;
 use common::sip::message::Message;
 use common::sip::proxy::{
-    BodyAnchor, CallKey, CloseReason, ConnectionId, Destination, Event, FlowId, FlowPeer, NodePeer,
-    Proxy, Registrar, Services, Transmit, TransmitId,
+    BodyAnchor, CallKey, ConnectionId, FlowId, FlowPeer, NodePeer, Proxy, Registrar, TransmitId,
 };
 use rustls_pki_types::CertificateDer;
 use tokio::runtime::Handle;
@@ -23,10 +21,14 @@ use tokio::sync::Notify;
 
 use super::flows::Flows;
 use super::metrics::SipMetrics;
-use super::tell;
 use crate::upstream::sip::outbox::Outbox;
-use crate::upstream::sip::probe::{Change, Probe, Probes};
-use crate::upstream::sip::{Dialling, Inner, NewConnection, Sent, Target, connection};
+use crate::upstream::sip::probe::Probes;
+use crate::upstream::sip::{Dialling, Inner, NewConnection, connection};
+pub(super) use state::octets;
+
+use state::Core;
+
+mod state;
 
 /// What a shell is made of.
 pub struct Parts {
@@ -65,23 +67,6 @@ pub enum Ticket {
     Core(TransmitId),
     /// The prober, of this node.
     Probe(common::sip::proxy::NodeId),
-}
-
-struct Core {
-    proxy: Proxy,
-    bodies: Box<dyn BodyAnchor + Send>,
-    users: Arc<dyn HashSource + Send + Sync>,
-    flows: Flows,
-    inner: Inner<Ticket>,
-    probes: Probes,
-    registrars: Vec<Registrar>,
-    metrics: SipMetrics,
-    /// What could not be sent since the core was told last.
-    failed: Vec<TransmitId>,
-    /// Connections to be dialled.
-    dials: Vec<NewConnection<Ticket>>,
-    /// When the timer fires.
-    armed: Option<Instant>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -390,159 +375,6 @@ impl Drop for EndOnDrop<'_> {
     }
 }
 
-impl Core {
-    fn with_services(&mut self, handle: impl FnOnce(&mut Proxy, &mut Services<'_>)) {
-        let mut services = Services {
-            bodies: self.bodies.as_mut(),
-            hashes: self.users.as_ref(),
-        };
-        handle(&mut self.proxy, &mut services);
-    }
-
-    fn handle_timeout(&mut self, now: Instant) {
-        self.with_services(|proxy, services| proxy.handle_timeout(services, now));
-        let (probes, changes) = self.probes.handle_timeout(now);
-        for change in changes {
-            self.note_change(Some(change), now);
-        }
-        for Probe { node, bytes } in probes {
-            let target = Target {
-                transport: node.transport,
-                address: node.address,
-                tls_name: (node.transport == common::sip::proxy::Transport::Tls)
-                    .then(|| node.host.clone()),
-            };
-            let sent = self.inner.send(target, None, bytes, Ticket::Probe(node.id));
-            self.note_sent(sent, now);
-        }
-    }
-
-    /// Drains the core: its order is messages, then events, then what could not be sent, until nothing is left. But a gate
-    /// opens before the message is sent that lets the client go on: it may be quick.
-    fn settle(&mut self, now: Instant) {
-        loop {
-            let mut events = Vec::new();
-            while let Some(event) = self.proxy.poll_event() {
-                if matches!(event, Event::GateOpen(_)) {
-                    self.on_event(event);
-                } else {
-                    events.push(event);
-                }
-            }
-            while let Some(transmit) = self.proxy.poll_transmit() {
-                self.transmit(transmit, now);
-            }
-            for event in events {
-                self.on_event(event);
-            }
-            if self.failed.is_empty() {
-                return;
-            }
-            for id in std::mem::take(&mut self.failed) {
-                self.with_services(|proxy, services| {
-                    proxy.handle_transmit_failed(id, services, now);
-                });
-            }
-        }
-    }
-
-    fn transmit(&mut self, transmit: Transmit, now: Instant) {
-        let Transmit { to, bytes, id } = transmit;
-        match to {
-            Destination::Flow(flow) => {
-                self.metrics.note_to_client(&bytes);
-                if self.flows.send(flow, &Frame::Message(bytes)).is_err() {
-                    self.failed.push(id);
-                }
-            }
-            Destination::Node {
-                transport,
-                address,
-                tls_name,
-                connection,
-                node: _,
-            } => {
-                self.metrics.to_inside.inc();
-                let target = Target {
-                    transport,
-                    address,
-                    tls_name,
-                };
-                let sent = self.inner.send(target, connection, bytes, Ticket::Core(id));
-                self.note_sent(sent, now);
-            }
-        }
-    }
-
-    fn note_sent(&mut self, sent: Sent<Ticket>, now: Instant) {
-        match sent {
-            Sent::Queued => {}
-            Sent::Dial(new) => self.dials.push(new),
-            Sent::Failed(ticket, reason) => self.note_failed(ticket, reason, now),
-        }
-    }
-
-    fn note_failed(&mut self, ticket: Ticket, reason: &str, now: Instant) {
-        match ticket {
-            Ticket::Core(id) => self.failed.push(id),
-            Ticket::Probe(node) => {
-                let change = self.probes.handle_failed(node, reason.to_owned(), now);
-                self.note_change(change, now);
-            }
-        }
-    }
-
-    fn note_change(&mut self, change: Option<Change>, now: Instant) {
-        let Some(change) = change else { return };
-        self.metrics.note_node(&change);
-        tell::node_changed(&change);
-        self.proxy.set_node_state(change.node.id, change.state, now);
-    }
-
-    fn on_event(&mut self, event: Event) {
-        self.metrics.note_event(&event);
-        let tracking = tell::flow_of(&event).and_then(|flow| self.flows.tracking(flow));
-        tell::event(&event, tracking, &self.registrars);
-        match event {
-            Event::Bound { flow, aor, .. } => self.flows.bound(flow, aor),
-            Event::Unbound { flow, aor, .. } => self.flows.unbound(flow, &aor),
-            Event::GateOpen(flow) => self.command(flow, &Frame::Gate(Gate::Open)),
-            Event::GateClosed(flow) => self.command(flow, &Frame::Gate(Gate::Register)),
-            Event::CloseFlow { flow, reason } => self.flows.close(flow, close_reason(reason)),
-            Event::DialogStarted { flow, .. } => self.flows.dialog_started(flow),
-            Event::DialogEnded { flow, talked, .. } => {
-                if talked.is_some() {
-                    self.flows.dialog_ended(flow);
-                }
-            }
-            Event::AuthenticationFailed { flow, .. } => self.command(flow, &Frame::AuthFailed),
-            Event::Refused { .. } | Event::NodeFailed { .. } | Event::NodeRecovered(_) => {}
-        }
-    }
-
-    fn command(&mut self, flow: FlowId, frame: &Frame) {
-        if self.flows.send(flow, frame).is_err() {
-            tracing::trace!("a flow was gone before a command reached it");
-        }
-    }
-
-    /// Sets the timer; whether it has come nearer.
-    fn arm(&mut self) -> bool {
-        let core = self.proxy.poll_timeout().map(|(at, _)| at);
-        let next = core.into_iter().chain(self.probes.next()).min();
-        let is_nearer = match (next, self.armed) {
-            (Some(next), Some(armed)) => next < armed,
-            (Some(_), None) => true,
-            // One that is too early does no harm, and is not worth waking anybody for.
-            (None, _) => false,
-        };
-        if is_nearer {
-            self.armed = next;
-        }
-        is_nearer
-    }
-}
-
 /// The port for which whoever sent this lends its connection (RFC 5923 section 6): `alias` in the topmost Via.
 fn lent_port(message: &Bytes) -> Option<u16> {
     let message = Message::parse(message.clone()).ok()?;
@@ -553,18 +385,3 @@ fn lent_port(message: &Bytes) -> Option<u16> {
 
 const SIPS_PORT: u16 = 5061;
 const GIVEN_UP: &str = "the connection was given up";
-
-const fn close_reason(reason: CloseReason) -> FlowClose {
-    match reason {
-        CloseReason::Malformed => FlowClose::PeerMisbehaved,
-        CloseReason::Overload => FlowClose::Overloaded,
-        CloseReason::Replaced => FlowClose::Other,
-    }
-}
-
-/// A frame in its octets; the core makes no message that is too long for one.
-pub(super) fn octets(frame: &Frame) -> Option<Bytes> {
-    flow::encoded(frame)
-        .ok()
-        .filter(|octets| octets.len() <= limits::SIP_FLOW_QUEUE_BYTES)
-}

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{
-    Authentication, Config, Destination, EdgeName, FlowId, FlowPeer, IdentityPolicy, InnerNames,
-    MediaPolicy, Node, NodeId, NodePeer, PassBodies, Proxy, Registrar, RegistrarMode, Services,
-    SessionGate, Transmit, Transport,
+    Authentication, CallKey, Config, Destination, EdgeName, Event, FlowId, FlowPeer,
+    IdentityPolicy, InnerNames, MediaPolicy, Node, NodeId, NodePeer, PassBodies, Proxy, Registrar,
+    RegistrarMode, Services, SessionGate, Transmit, Transport,
 };
 use crate::id::{EdgeIndex, TrackingId};
 use crate::limits;
@@ -62,6 +62,8 @@ struct World {
     /// Routes that the pair handed out.
     routes: Vec<String>,
     cseq: u32,
+    /// The call that was answered last.
+    call: Option<CallKey>,
     /// How often each request of a client was sent.
     asked: BTreeMap<(FlowId, Vec<u8>), u32>,
     refused: BTreeMap<(FlowId, Vec<u8>), u32>,
@@ -76,6 +78,7 @@ impl World {
             pending: Vec::new(),
             routes: Vec::new(),
             cseq: 0,
+            call: None,
             asked: BTreeMap::new(),
             refused: BTreeMap::new(),
         }
@@ -99,6 +102,11 @@ impl World {
             9 => {
                 let text = self.inside(first, second);
                 self.node(text.into());
+            }
+            10 if second == 0xff => {
+                if let Some(call) = self.call {
+                    self.run(|proxy, services, now| proxy.hang_up(call, services, now));
+                }
             }
             10 => self.pass(first),
             _ => return self.raw(flow, second, rest),
@@ -212,6 +220,9 @@ impl World {
                 "Digest realm=\"r\", nonce=\"n\", qop=\"auth-int\"",
             );
         }
+        if request.method() == Method::Invite && code < 300 {
+            response = response.header(Name::Contact, "<sip:2000@10.0.0.41>");
+        }
         for value in request
             .values(Name::RecordRoute)
             .chain(request.values(Name::Contact))
@@ -291,7 +302,11 @@ impl World {
     }
 
     fn drain(&mut self) {
-        while self.proxy.poll_event().is_some() {}
+        while let Some(event) = self.proxy.poll_event() {
+            if let Event::DialogStarted { call, .. } = event {
+                self.call = Some(call);
+            }
+        }
         while let Some(transmit) = self.proxy.poll_transmit() {
             let message = Message::parse(transmit.bytes.clone());
             let message = match message {
