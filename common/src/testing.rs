@@ -4,7 +4,6 @@ use std::time::Instant;
 
 pub mod allow_list;
 pub mod fuzz;
-pub mod issuer;
 
 /// A point in time for tests: the one place outside `runtime` that reads a clock.
 #[must_use]

@@ -30,7 +30,7 @@ use crate::discovery::Discovery;
 use crate::discovery::dns::Dns;
 use crate::discovery::remembered::Remembered;
 use crate::discovery::srv::Dice;
-use crate::link_client::{self, LinkClient};
+use crate::link_client::{self, Cluster, LinkClient};
 use crate::metrics::Metrics;
 use crate::policy;
 use crate::sessions::Sessions;
@@ -39,7 +39,6 @@ use crate::sign_in::SignIn;
 use crate::sip::passwords::Passwords;
 use crate::stream::Streams;
 use crate::stream::blocked::Blocked;
-use crate::tokens::{Fetcher, SelfCall, TokenVerifier};
 use crate::uds::Uds;
 use crate::upstream::http::Upstreams;
 use sip::SipApp;
@@ -95,7 +94,6 @@ struct App {
     uds: Arc<Uds>,
     links: Vec<Arc<LinkClient>>,
     sip: Option<SipApp>,
-    tokens: Arc<TokenVerifier>,
     inside_tls: InsideTls,
     link_tls: Arc<ArcSwap<rustls::ClientConfig>>,
     policies: Vec<watch::Sender<Arc<Policy>>>,
@@ -131,8 +129,6 @@ impl App {
             Arc::clone(&discovery),
         )
         .counting(metrics.clone());
-        let inside = (&inside_tls, &dns, &discovery, &uds);
-        let tokens = Arc::new(token_verifier(config, inside, &metrics).map_err(unusable)?);
         let live_edges = watch::Sender::new(Arc::default());
         let sign_in = SignIn::new(
             settings::sign_in_config(config)?,
@@ -142,8 +138,7 @@ impl App {
         )
         .map_err(unusable)?
         .counting(metrics.cluster_lookups.clone())
-        .counting_with(sessions.clone())
-        .with_tokens(Arc::clone(&tokens));
+        .counting_with(sessions.clone());
         let passwords = Arc::new(sip::passwords(config).map_err(unusable)?);
         let parts = Parts {
             sessions: sessions.clone(),
@@ -168,7 +163,6 @@ impl App {
             uds,
             links: Vec::new(),
             sip,
-            tokens,
             inside_tls,
             link_tls,
             policies: Vec::new(),
@@ -183,6 +177,7 @@ impl App {
     fn add_links(&mut self, config: &Config, drain: &Signal) -> Result<(), RunError> {
         let instance = greeting::instance();
         let workers = Workers::start("edge-c", config.worker_threads).map_err(unusable)?;
+        let edges: Arc<[_]> = config.edges.iter().map(|edge| edge.name.clone()).collect();
         for (index, edge) in (0..).zip(&config.edges) {
             let policy = policy::for_edge(config, edge).map_err(unusable)?;
             let policy = watch::Sender::new(Arc::new(policy));
@@ -199,6 +194,10 @@ impl App {
                 Some(sip) => link.with_streams(sip.sip.stream_service(drain.clone())),
                 None => link,
             };
+            let link = link.with_cluster(Cluster {
+                edges: Arc::clone(&edges),
+                live: self.live_edges.subscribe(),
+            });
             let media = self.sip.as_ref().and_then(|sip| sip.media.as_ref());
             let link = link.with_media(media.and_then(|media| media.end(EdgeIndex(index))));
             self.links.push(Arc::new(link));
@@ -257,8 +256,6 @@ impl App {
             )]
             Ok::<(), String>(())
         }));
-        let tokens = Arc::clone(&self.tokens);
-        drop(supervisor.spawn("issuer_keys", async move { tokens.run().await }));
         drop(supervisor.spawn("automatic_rules", follow_nodes(self.clone())));
         tracing::debug!(
             domains = config.domains.len(),
@@ -310,24 +307,6 @@ fn uds(config: &Config, tls: &InsideTls, dns: &Arc<Dns>) -> Uds {
         config.inside.bind_address,
         settings::uds_timeouts(config),
     )
-}
-
-/// Connections to issuers are a pool of their own: no flood of requests for pages takes those for keys.
-fn token_verifier(
-    config: &Config,
-    (tls, dns, discovery, uds): (&InsideTls, &Arc<Dns>, &Arc<Discovery>, &Arc<Uds>),
-    metrics: &Metrics,
-) -> Result<TokenVerifier, String> {
-    let upstreams = Upstreams::new(
-        settings::upstream_config(config),
-        Arc::clone(tls),
-        Arc::clone(dns),
-        Arc::clone(discovery),
-    )
-    .counting(metrics.clone());
-    let self_call = SelfCall::new(Arc::clone(discovery), Arc::clone(uds));
-    let fetcher = Fetcher::new(Arc::new(upstreams));
-    TokenVerifier::new(&config.issuers, fetcher, self_call, metrics.tokens.clone())
 }
 
 fn allow_list(config: &Config) -> Result<LiveAllowList, RunError> {

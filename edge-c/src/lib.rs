@@ -17,6 +17,5 @@ pub mod sip;
 pub mod stream;
 #[cfg(test)]
 mod testing;
-pub mod tokens;
 pub mod uds;
 pub mod upstream;

@@ -38,6 +38,7 @@ use feed::Feed;
 use https::Https;
 use lines::Lines;
 
+mod cluster;
 mod dial;
 mod exchanges;
 mod feed;
@@ -46,6 +47,7 @@ mod lines;
 mod media;
 mod streams;
 
+pub use cluster::Cluster;
 pub use media::MediaEnd;
 pub use streams::{StreamService, TakeStream};
 
@@ -85,6 +87,9 @@ pub struct LinkClient {
     workers: Workers,
     metrics: Metrics,
     is_up: watch::Sender<bool>,
+    /// Up, and the edge does not drain.
+    is_live: watch::Sender<bool>,
+    cluster: Option<Cluster>,
     trouble: LastTrouble,
     https: Arc<Https>,
     stream_service: Option<StreamService>,
@@ -137,6 +142,8 @@ impl LinkClient {
             workers,
             metrics,
             is_up: watch::Sender::new(false),
+            is_live: watch::Sender::new(false),
+            cluster: None,
             trouble: LastTrouble::default(),
             https: Arc::default(),
             stream_service: None,
@@ -156,6 +163,13 @@ impl LinkClient {
         self
     }
 
+    /// Tells this edge of the others.
+    #[must_use]
+    pub fn with_cluster(mut self, cluster: Cluster) -> Self {
+        self.cluster = Some(cluster);
+        self
+    }
+
     /// Speaks for the media of this edge too.
     #[must_use]
     pub fn with_media(mut self, media: Option<MediaEnd>) -> Self {
@@ -167,6 +181,12 @@ impl LinkClient {
     #[must_use]
     pub fn is_up(&self) -> watch::Receiver<bool> {
         self.is_up.subscribe()
+    }
+
+    /// Whether the control stream stands and the edge does not drain, now and whenever that changes.
+    #[must_use]
+    pub fn is_live(&self) -> watch::Receiver<bool> {
+        self.is_live.subscribe()
     }
 
     /// Why the control stream does not stand, if it has been tried.
@@ -206,6 +226,7 @@ impl LinkClient {
                 let started = clock::now();
                 let result = self.session(&mut control, &drain).await;
                 self.is_up.send_replace(false);
+                self.is_live.send_replace(false);
                 if clock::elapsed(started) > limits::LINK_BACK_OFF_MAX {
                     failures = 0;
                 }
@@ -267,6 +288,7 @@ impl LinkClient {
             .inc_by(replayed);
         let mut pongs = Pongs::new(metrics, self.config.edge.as_str());
         self.is_up.send_replace(true);
+        self.is_live.send_replace(true);
         self.trouble.clear();
         tracing::info!(version = answer.version, "linked");
         let driving = control::drive(machine, stream, &mut outgoing, |event| {

@@ -12,7 +12,6 @@ use prometheus_client::registry::Registry;
 use crate::dial::DialError;
 use crate::media::metrics::MediaMetrics;
 use crate::sip::metrics::SipMetrics;
-use crate::tokens::metrics::TokenMetrics;
 
 common::label! {
     /// How a sign-in ended.
@@ -21,14 +20,10 @@ common::label! {
         BadCredentials = "bad_credentials",
         /// The request was not understood.
         BadRequest = "bad_request",
-        /// The token is not good.
-        BadToken = "bad_token",
         /// Proved a while ago, and not asked for again.
         Cached = "cached",
         /// No credentials yet: the challenge was sent.
         Challenged = "challenged",
-        /// The token was good once.
-        ExpiredToken = "expired_token",
         /// Proved at the home cluster.
         Proved = "proved",
         /// Too many of this user.
@@ -157,8 +152,6 @@ pub struct Metrics {
     pub certificates: Certificates,
     /// SIP.
     pub sip: SipMetrics,
-    /// Tokens and issuers.
-    pub tokens: TokenMetrics,
     /// Media of calls.
     pub media: MediaMetrics,
 }
@@ -248,7 +241,6 @@ impl Metrics {
             ),
             certificates: Certificates::register(registry),
             sip: SipMetrics::register(registry),
-            tokens: TokenMetrics::register(registry),
             media: MediaMetrics::register(registry),
         }
     }

@@ -22,7 +22,7 @@ use common::runtime::supervise::Supervisor;
 use common::runtime::telemetry::LogControl;
 use common::runtime::udp::BulkSocket;
 use common::runtime::workers::Workers;
-use common::runtime::{clock, greeting, lifecycle, listen};
+use common::runtime::{clock, dns, greeting, lifecycle, listen};
 use common::tls::config::{self as tls, Certificates};
 use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
@@ -31,6 +31,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::admission::Admission;
+use crate::config::dns::Dns;
 use crate::config::{Config, Link};
 use crate::cores::Cores;
 use crate::link_server::{LinkServer, Settings};
@@ -41,6 +42,7 @@ use crate::listener::sip::Sip;
 use crate::listener::websocket::Websockets;
 use crate::listener::xmpp::Xmpp;
 use crate::metrics::{Listener, Metrics};
+use crate::names::Names;
 
 /// Serves until `shutdown` resolves, then drains.
 ///
@@ -83,6 +85,7 @@ struct Bound {
     link: Vec<TcpListener>,
     /// Where media trunks arrive; empty on an edge without media.
     trunks: Vec<BulkSocket>,
+    dns: Vec<dns::Sockets>,
     admin: TcpListener,
 }
 
@@ -106,6 +109,7 @@ impl Bound {
                 Some(_) => trunks(&config.link.listen)?,
                 None => Vec::new(),
             },
+            dns: names_sockets(config.dns.as_ref())?,
             admin: bind("admin.listen", config.admin.listen)?,
         })
     }
@@ -122,6 +126,18 @@ fn trunks(addresses: &[SocketAddr]) -> Result<Vec<BulkSocket>, RunError> {
     addresses.iter().map(bind).collect()
 }
 
+/// The sockets that names are served on.
+fn names_sockets(config: Option<&Dns>) -> Result<Vec<dns::Sockets>, RunError> {
+    let bind = |at: &SocketAddr| {
+        dns::Sockets::bind(*at).map_err(|error| RunError::bind("dns.listen", *at, &error))
+    };
+    config
+        .iter()
+        .flat_map(|dns| &dns.listen)
+        .map(bind)
+        .collect()
+}
+
 /// Everything that lives as long as the process.
 #[derive(Clone)]
 struct App {
@@ -134,6 +150,8 @@ struct App {
     sip_front: Front,
     xmpp: Arc<Xmpp>,
     link: Arc<LinkServer>,
+    /// `None` on an edge that serves no names.
+    names: Option<Arc<Names>>,
     metrics: Metrics,
 }
 
@@ -184,6 +202,11 @@ impl App {
             workers,
             trouble: LastTrouble::default(),
         });
+        let names = config
+            .dns
+            .as_ref()
+            .map(|dns| Names::new(&config.name, dns, metrics.dns.clone()));
+        let names = names.transpose().map_err(unusable)?.map(Arc::new);
         let expiry = Arc::new(Expiry::new(metrics.certificates.clone()));
         expiry.replace(in_use(config));
         Ok(Self {
@@ -196,6 +219,7 @@ impl App {
             sip_front,
             xmpp,
             link,
+            names,
             metrics,
         })
     }
@@ -229,6 +253,7 @@ impl App {
     fn apply(&self, config: &Config) -> Result<(), Reload> {
         let (default, others) = certificates(&config.public.certificates)?;
         let settings = settings(&config.link).map_err(Reload::Tls)?;
+        self.apply_names(config.dns.as_ref())?;
         self.certificates.replace(default, others);
         if let Some(media) = self.cores.media() {
             media.set_tls(&settings.tls).map_err(Reload::Tls)?;
@@ -238,6 +263,14 @@ impl App {
         self.admission.set_limits(config.limits.clone());
         self.expiry.replace(in_use(config));
         Ok(())
+    }
+
+    /// Sockets are neither opened nor closed while running: [`LIVE`] does not name them.
+    fn apply_names(&self, config: Option<&Dns>) -> Result<(), Reload> {
+        match (&self.names, config) {
+            (Some(names), Some(dns)) => names.apply(dns).map_err(Reload::File),
+            (Some(_), None) | (None, _) => Ok(()),
+        }
     }
 
     /// Starts the media thread, if this edge has media.
@@ -304,6 +337,14 @@ impl App {
             };
             let serving = Arc::clone(&self.xmpp).serve(front, listener, drain.signal());
             drop(supervisor.spawn_vital("xmpp", lifecycle::until_over(serving, drain.signal())));
+        }
+        if let Some(names) = &self.names {
+            for sockets in bound.dns {
+                let serving = names.server().clone().serve(sockets, drain.signal());
+                drop(supervisor.spawn_vital("dns", serving));
+            }
+            let keeping = Arc::clone(names).keep(Arc::clone(&self.cores), drain.signal());
+            drop(supervisor.spawn("names", keeping));
         }
         let readiness = Readiness::default();
         let linked = readiness.condition("link", "look at edge-c and its log: it dials this edge");
@@ -403,6 +444,15 @@ enum Reload {
 
 /// The settings that [`App::apply`] puts in force; all others wait for a restart.
 const LIVE: &[&str] = &[
+    "dns.contact",
+    "dns.cookie_keys",
+    "dns.edge",
+    "dns.name_servers",
+    "dns.negative_ttl",
+    "dns.rate_limit",
+    "dns.serial",
+    "dns.ttl",
+    "dns.zone",
     "limits",
     "link.allowed_cores",
     "link.certificate",

@@ -16,6 +16,7 @@ use common::net::Domain;
 use common::policy::jail::JailPolicy;
 use common::time::UnixTime;
 
+pub mod dns;
 mod warning;
 mod xmpp;
 
@@ -38,6 +39,8 @@ pub struct Config {
     pub link: Link,
     /// Where media of calls arrives; `None` for an edge without calls.
     pub media: Option<Media>,
+    /// The zones that are served; `None` for an edge that serves none.
+    pub dns: Option<dns::Dns>,
     /// Where operators look in.
     pub admin: Admin,
     /// What is logged.
@@ -179,6 +182,7 @@ fn read(root: &Table<'_>) -> Option<Config> {
     let xmpp = Xmpp::read(&root.table("xmpp"));
     let link = link(&root.table("link"));
     let media = media(root, &advertised_addresses);
+    let dns = dns::read(root, name.as_ref(), public.as_ref(), &advertised_addresses);
     let admin = Admin::read(&root.table("admin"), limits::ADMIN_PORT_EDGE_E);
     let log = Log::read(&root.table("log"));
     let limits = limits_of(&root.table("limits"));
@@ -192,6 +196,7 @@ fn read(root: &Table<'_>) -> Option<Config> {
         xmpp,
         link: link?,
         media,
+        dns,
         admin,
         log,
         limits,
@@ -351,9 +356,17 @@ fn distinct_sockets(root: &Table<'_>, config: &Config) {
     let sip = config.sip.listen.iter().map(|at| ("sip", at));
     let xmpp = config.xmpp.listen.iter().map(|at| ("xmpp", at));
     let link = config.link.listen.iter().map(|at| ("link", at));
+    let dns = config.dns.iter().flat_map(|dns| &dns.listen);
+    let dns = dns.map(|at| ("dns", at));
     let admin = std::iter::once(("admin", &config.admin.listen));
     let mut seen: Vec<(&'static str, &SocketAddr)> = Vec::new();
-    for (section, at) in public.chain(sip).chain(xmpp).chain(link).chain(admin) {
+    for (section, at) in public
+        .chain(sip)
+        .chain(xmpp)
+        .chain(link)
+        .chain(dns)
+        .chain(admin)
+    {
         let other = seen
             .iter()
             .find(|(_, other)| *other == at && at.port() != 0);

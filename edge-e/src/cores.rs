@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of TLS or HTTP heads; `link_server` brings connections in, `listener::https` takes them out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
@@ -13,7 +13,7 @@ use common::id::CoreId;
 use common::limits;
 use common::link::control::Control;
 use common::link::control::message::{
-    Command, MediaCommand, MediaRefusal, MediaReport, Policy, Report, read_filter_keys,
+    Command, EdgeState, MediaCommand, MediaRefusal, MediaReport, Policy, Report, read_filter_keys,
 };
 use common::link::pick::{self, Candidate};
 use common::mra::access::Realm;
@@ -75,6 +75,8 @@ pub struct Core {
     losses: watch::Sender<u64>,
     reports: mpsc::Sender<Report>,
     policy: Mutex<Option<Policy>>,
+    /// What it says of the edges of the cluster.
+    edges: Mutex<Vec<EdgeState>>,
     is_connected: AtomicBool,
     /// When it was last connected, while it is not.
     last_seen: Mutex<Instant>,
@@ -165,6 +167,10 @@ impl Cores {
                 if let Some(admission) = self.admission.get() {
                     admission.block(&bans, clock::now(), clock::unix_now());
                 }
+            }
+            Command::Edges { mut edges } => {
+                edges.truncate(limits::CLUSTER_EDGES_MAX);
+                *lock(&core.edges) = edges;
             }
             Command::FilterKeys { keys, also_of } => match read_filter_keys(core.id, &keys) {
                 Some(keys) => self.set_keys(keys, also_of),
@@ -337,6 +343,19 @@ impl Cores {
             .any(|core| core.is_available())
     }
 
+    /// The edges of the cluster that are out of use: some core that is connected knows of them, and none as live.
+    #[must_use]
+    pub fn edges_gone(&self) -> BTreeSet<Domain> {
+        let (mut gone, mut live) = (BTreeSet::new(), BTreeSet::new());
+        for core in self.all().iter().filter(|core| core.is_connected()) {
+            for edge in lock(&core.edges).iter() {
+                let set = if edge.is_live { &mut live } else { &mut gone };
+                set.insert(edge.name.clone());
+            }
+        }
+        &gone - &live
+    }
+
     /// Tells every core that this edge goes away.
     pub fn report_draining(&self) {
         for core in self.all() {
@@ -499,6 +518,7 @@ impl Core {
             losses: watch::Sender::new(0),
             reports,
             policy: Mutex::new(None),
+            edges: Mutex::default(),
             is_connected: AtomicBool::new(false),
             last_seen: Mutex::new(clock::now()),
             is_draining: AtomicBool::new(false),

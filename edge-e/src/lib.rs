@@ -9,3 +9,4 @@ pub mod gate;
 pub mod link_server;
 pub mod listener;
 pub mod metrics;
+pub mod names;

@@ -238,6 +238,8 @@ pub struct Metrics {
     pub link: Link,
     /// Certificates in use.
     pub certificates: Certificates,
+    /// Names that are served.
+    pub dns: common::runtime::dns::Metrics,
     /// Media of calls.
     pub media: media::MediaMetrics,
 }
@@ -268,6 +270,7 @@ impl Metrics {
             xmpp: xmpp::Xmpp::register(registry),
             link: Link::register(registry),
             certificates: Certificates::register(registry),
+            dns: common::runtime::dns::Metrics::register(registry),
             media: media::MediaMetrics::register(registry),
         }
     }

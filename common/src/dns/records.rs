@@ -163,6 +163,30 @@ impl Records {
         self.list.iter().any(|record| record.owner == *name)
     }
 
+    /// The names by which clients find edges here.
+    pub fn services(&self) -> impl Iterator<Item = Name> {
+        let names: std::collections::BTreeSet<Name> = self
+            .service_records()
+            .map(|record| record.owner.clone())
+            .collect();
+        names.into_iter()
+    }
+
+    /// Whether clients are led to an edge of this name.
+    #[must_use]
+    pub fn leads_to(&self, edge: &Name) -> bool {
+        let mut targets = self.service_records().filter_map(Record::target);
+        targets.any(|(target, _)| target == *edge)
+    }
+
+    fn service_records(&self) -> impl Iterator<Item = &Record> {
+        let is_service = |record: &&Record| {
+            record.kind == number::SRV
+                && record.owner.labels().next() == Some(super::service::LABEL)
+        };
+        self.list.iter().filter(is_service)
+    }
+
     pub(super) fn list(&self) -> &[Record] {
         &self.list
     }

@@ -164,9 +164,9 @@ fn signed_number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Keeps the set of edges whose link is up: clients are told of these.
+/// Keeps the set of edges whose link is up and that do not drain: clients are told of these.
 pub(super) async fn note_live(live: watch::Sender<Arc<BTreeSet<Domain>>>, link: Arc<LinkClient>) {
-    let mut is_up = link.is_up();
+    let mut is_up = link.is_live();
     loop {
         let up = *is_up.borrow_and_update();
         live.send_modify(|edges| {

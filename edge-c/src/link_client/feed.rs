@@ -15,7 +15,7 @@ use common::telemetry::ControlOutcome;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, watch};
 
-use super::{LinkClient, MediaEnd};
+use super::{Cluster, LinkClient, MediaEnd};
 use crate::sessions::FilterFeed;
 
 /// Passes on to edge-e what changes here.
@@ -24,6 +24,7 @@ pub(super) struct Feed<'a> {
     commands: mpsc::Sender<Command>,
     filter: FilterFeed,
     policy: watch::Receiver<Arc<Policy>>,
+    cluster: Option<Cluster>,
 }
 
 impl<'a> Feed<'a> {
@@ -38,6 +39,7 @@ impl<'a> Feed<'a> {
             commands,
             filter,
             policy,
+            cluster: client.cluster.clone(),
         }
     }
 
@@ -46,6 +48,7 @@ impl<'a> Feed<'a> {
         let mut is_drain_told = false;
         let mut stand_in_for = self.client.stand_in_for();
         let mut commands = self.client.filter_state();
+        commands.extend(self.cluster.as_mut().map(Cluster::command));
         loop {
             for command in commands {
                 if self.commands.send(command).await.is_err() {
@@ -74,6 +77,7 @@ impl<'a> Feed<'a> {
                     if changed.is_err() { return }
                     vec![self.client.policy()]
                 }
+                command = Cluster::next(self.cluster.as_mut()) => vec![command],
                 command = next_of(self.client.media.as_ref()) => vec![command],
                 revoked = self.filter.tombstones.recv() => match revoked {
                     Ok(tombstone) => vec![Command::Revoke { sessions: vec![tombstone] }],
@@ -144,6 +148,7 @@ impl LinkClient {
             }
             Event::Applied(Report::Draining) => {
                 tracing::info!("the edge drains");
+                self.is_live.send_replace(false);
                 Vec::new()
             }
             Event::Applied(Report::Media(report)) => {

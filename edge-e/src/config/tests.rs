@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use common::dns::rate::RatePolicy;
+use common::dns::service::ServiceZone;
 use insta::assert_snapshot;
 
+use super::dns::ZoneSource;
 use super::*;
 
 const SMALLEST: &str = r#"
@@ -319,9 +322,37 @@ fn defaults_in_the_example_are_the_real_ones() {
         },
         worker_threads: whole.worker_threads,
         media: whole.media.clone(),
+        dns: whole.dns.clone(),
         ..smallest
     };
     assert_eq!(whole, expected);
+}
+
+#[test]
+fn defaults_of_names_in_the_example_are_the_real_ones() {
+    let whole = parse(&every_setting()).unwrap().config.dns.unwrap();
+    let text = format!(
+        "{SMALLEST}{}",
+        "[dns]\nlisten = ['203.0.113.10:53']\n[[dns.edge]]\nname = 'edge1.example.com'\naddresses = ['203.0.113.10', '2001:db8::10']\n[[dns.zone]]\nname = '_collab-edge._tls.example.com'\n"
+    );
+    let bare = parse(&text).unwrap().config.dns.unwrap();
+    let (ZoneSource::Written(whole_zone), ZoneSource::Written(bare_zone)) =
+        (&whole.zones[0].source, &bare.zones[0].source)
+    else {
+        panic!("both are written");
+    };
+
+    let rate = RatePolicy {
+        exempt: Vec::new(),
+        ..whole.rate
+    };
+    assert_eq!(rate, bare.rate);
+    let examples = ServiceZone {
+        name_servers: whole_zone.name_servers.clone(),
+        contact: whole_zone.contact.clone(),
+        ..bare_zone.clone()
+    };
+    assert_eq!(*whole_zone, examples);
 }
 
 const WARNINGS_OF_ALL: usize = 0;

@@ -23,6 +23,11 @@ pub enum Command {
     },
     /// Sends nothing new to this core; requests under way go on.
     Drain,
+    /// The other edges of the cluster. Replaces what was said before.
+    Edges {
+        /// Each that the core dials, this one too.
+        edges: Vec<EdgeState>,
+    },
     /// The keys that cookies of this core verify with. Replaces what was said before.
     FilterKeys {
         /// Newest first, two at most.
@@ -40,6 +45,15 @@ pub enum Command {
         /// Which, and until when they would have lived.
         sessions: Vec<Tombstone>,
     },
+}
+
+/// How an edge is seen by an edge-c.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeState {
+    /// The name that clients use for it.
+    pub name: Domain,
+    /// Whether its link stands and it does not drain.
+    pub is_live: bool,
 }
 
 /// From edge-e to edge-c.
