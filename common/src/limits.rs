@@ -1054,3 +1054,5 @@ pub const XMPP_DRAIN_SPREAD: Duration = Duration::from_secs(5);
 pub const XMPP_PIECE_BYTES: usize = FLOW_WINDOW_BYTES as usize;
 /// The own key of DNS cookies is made anew this often (RFC 9018 section 5); the one before stays good.
 pub const DNS_COOKIE_KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// Namespaces that a server declares for all of its stream: two, and a few of extensions.
+pub const XMPP_NAMESPACES_MAX: usize = 8;

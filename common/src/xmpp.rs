@@ -4,6 +4,7 @@
 //! Nothing here owns a socket, reads a clock or makes a random number. The parser knows no document types, entities,
 //! comments or processing instructions, so none of them gets past it.
 
+pub mod boundaries;
 pub mod error;
 pub mod features;
 pub mod framing;
@@ -11,6 +12,7 @@ pub mod login;
 pub mod node_opening;
 pub mod opening;
 pub mod sasl;
+pub mod websocket;
 
 /// The namespace of stream headers, features and errors (RFC 6120 section 4.8.1).
 pub const NS_STREAMS: &str = "http://etherx.jabber.org/streams";

@@ -2,69 +2,25 @@
 //! redirections, hides what can't work, sees who wants in and asks whether they may. Afterwards it is gone.
 //!
 //! Inputs are [`Login::handle_client`], [`Login::handle_node`], [`Login::handle_connected`]; commands of the owner
-//! [`Login::permit`], [`Login::deny`], [`Login::close`]; outputs are drained with [`Login::poll_output`] after each. Time
-//! is the owner's: one deadline for the whole.
+//! [`Login::treat`], [`Login::stay`], [`Login::leave`], [`Login::permit`], [`Login::deny`], [`Login::close`]; outputs are
+//! drained with [`Login::poll_output`] after each. Time is the owner's: one deadline for the whole.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
 use super::error::{Condition, header, sasl_failure, stream_error};
-use super::features::{self, ChannelBinding, FeaturePolicy, Offer, is_features};
-use super::framing::{Element, Framer, FramingError, Item};
+use super::features::{self, ChannelBinding, is_features};
+use super::framing::{Element, Framer, Item};
 use super::opening::condition;
 use super::sasl::Attempt;
 use super::{NS_SASL, NS_SASL2, NS_STREAM_ERRORS, NS_STREAMS};
 use crate::limits;
 use crate::net::Domain;
 
-/// What the owner does next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Answer with [`Login::permit`] or [`Login::deny`].
-    Ask(Attempt),
-    /// Close both connections after what is to be sent is sent.
-    Close(Ending),
-    /// Find a node of this domain, connect to it with TLS, then call [`Login::handle_connected`].
-    Connect(Domain),
-    /// What the node offers to clients, before anything was hidden.
-    Offered(Offer),
-    /// Connect to this node instead, as it is written: `host` or `host:port`. Only one that the owner knows may be used.
-    Redirect(String),
-    /// The client is in: copy bytes from here on, these first. No output follows.
-    Splice {
-        /// Who, if the mechanism said it.
-        user: Option<String>,
-        /// Bytes of the client for the node.
-        to_node: Bytes,
-        /// Bytes of the node for the client.
-        to_client: Bytes,
-    },
-    /// For the client.
-    ToClient(Bytes),
-    /// For the node.
-    ToNode(Bytes),
-}
+mod output;
 
-/// Why a login ended without success.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// The client closed its stream.
-    ClientClosed,
-    /// The client was told this.
-    Refused(Condition),
-    /// The node closed its stream, with this condition if it gave one.
-    NodeClosed(String),
-    /// The node does not speak XMPP as it should.
-    NodeMisbehaved(String),
-}
-
-/// How logins are treated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
-    /// What is hidden from clients.
-    pub features: FeaturePolicy,
-}
+pub use output::{Ending, Output, Policy};
 
 #[derive(Debug, PartialEq, Eq)]
 enum State {
@@ -74,6 +30,8 @@ enum State {
     Connecting,
     /// The node has not said what it offers.
     AwaitFeatures,
+    /// The owner thinks about what the node offers.
+    Offered(Box<(Element, Bytes)>),
     /// SASL runs, or waits to.
     Negotiating,
     /// The owner thinks about an attempt; its bytes wait here.
@@ -97,6 +55,8 @@ pub struct Login {
     is_header_sent: bool,
     domain: Option<Domain>,
     attempt: Option<Attempt>,
+    /// The attempt that waits for the node it moves to.
+    moving: Option<Bytes>,
     failures: u32,
     has_scram_failed: bool,
     redirections: u32,
@@ -105,11 +65,11 @@ pub struct Login {
 }
 
 impl Login {
-    /// A login that nobody has begun yet.
+    /// A login that nobody has begun yet, with the policy of no domain in particular.
     #[must_use]
-    pub fn new(policy: Policy, id: String) -> Self {
+    pub fn new(id: String) -> Self {
         Self {
-            policy,
+            policy: Policy::default(),
             id,
             client: Framer::new(limits::XMPP_ELEMENT_BYTES_MAX),
             node: Framer::new(limits::XMPP_FEATURES_BYTES_MAX),
@@ -119,12 +79,18 @@ impl Login {
             is_header_sent: false,
             domain: None,
             attempt: None,
+            moving: None,
             failures: 0,
             has_scram_failed: false,
             redirections: 0,
             client_bytes: 0,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// The domain's policy, once the domain is known.
+    pub const fn treat(&mut self, policy: Policy) {
+        self.policy = policy;
     }
 
     /// What is to be done next.
@@ -146,11 +112,18 @@ impl Login {
     pub fn handle_node(&mut self, bytes: &[u8]) {
         self.node.push(bytes);
         loop {
-            match (&self.state, self.node.next_item()) {
-                // What a node says after it has pointed at another one is of no interest.
-                (State::Over | State::Connecting, _) | (_, Ok(None)) => return,
-                (_, Ok(Some(item))) => self.take_node_item(item),
-                (_, Err(error)) => return self.node_misbehaved(&error),
+            match self.state {
+                // What a node says after it has pointed at another one is of no interest; else it waits for the owner.
+                State::Over | State::Connecting | State::Offered(_) => return,
+                State::AwaitHeader
+                | State::AwaitFeatures
+                | State::Asked(_)
+                | State::Negotiating => {}
+            }
+            match self.node.next_item() {
+                Ok(None) => return,
+                Ok(Some(item)) => self.take_node_item(item),
+                Err(error) => return self.end_node(error.to_string()),
             }
         }
     }
@@ -166,11 +139,77 @@ impl Login {
         }
     }
 
+    /// The connection to the node is gone. `true` if another one may be tried: connect and say so again.
+    pub fn handle_node_lost(&mut self) -> bool {
+        match self.state {
+            State::AwaitFeatures => {
+                self.state = State::Connecting;
+                true
+            }
+            State::Connecting => true,
+            State::AwaitHeader
+            | State::Asked(_)
+            | State::Negotiating
+            | State::Offered(_)
+            | State::Over => {
+                self.close(Condition::RemoteConnectionFailed);
+                false
+            }
+        }
+    }
+
+    /// The node's offer is shown to the client.
+    pub fn stay(&mut self) {
+        match std::mem::replace(&mut self.state, State::Negotiating) {
+            State::Offered(offer) => {
+                let (element, raw) = *offer;
+                self.show(&element, &raw);
+                self.read_client(&|_| false);
+            }
+            other @ (State::AwaitHeader
+            | State::Connecting
+            | State::AwaitFeatures
+            | State::Negotiating
+            | State::Asked(_)
+            | State::Over) => self.state = other,
+        }
+    }
+
+    /// The user is at home on another node: connect to it, then call [`Self::handle_connected`]. Nothing that the client
+    /// has seen changes. `false` if there were too many moves, or it is too late: then go on as before.
+    pub fn leave(&mut self) -> bool {
+        let has_started = self.failures > 0 || self.redirections >= limits::XMPP_REDIRECTIONS_MAX;
+        match std::mem::replace(&mut self.state, State::Connecting) {
+            State::Offered(_) if !has_started => {}
+            State::Asked(raw) if !has_started => self.moving = Some(raw),
+            other @ (State::AwaitHeader
+            | State::Connecting
+            | State::AwaitFeatures
+            | State::Offered(_)
+            | State::Negotiating
+            | State::Asked(_)
+            | State::Over) => {
+                self.state = other;
+                return false;
+            }
+        }
+        self.redirections = self.redirections.saturating_add(1);
+        true
+    }
+
     /// The attempt goes on to the node.
     pub fn permit(&mut self) {
-        if let State::Asked(raw) = std::mem::replace(&mut self.state, State::Negotiating) {
-            self.send(Output::ToNode(raw));
-            self.read_client(&|_| false);
+        match std::mem::replace(&mut self.state, State::Negotiating) {
+            State::Asked(raw) => {
+                self.send(Output::ToNode(raw));
+                self.read_client(&|_| false);
+            }
+            other @ (State::AwaitHeader
+            | State::Connecting
+            | State::AwaitFeatures
+            | State::Offered(_)
+            | State::Negotiating
+            | State::Over) => self.state = other,
         }
     }
 
@@ -208,7 +247,11 @@ impl Login {
         loop {
             // What a client says too early waits, within the limit of the whole.
             match self.state {
-                State::Over | State::Asked(_) | State::Connecting | State::AwaitFeatures => return,
+                State::Over
+                | State::Asked(_)
+                | State::Connecting
+                | State::AwaitFeatures
+                | State::Offered(_) => return,
                 State::AwaitHeader | State::Negotiating => {}
             }
             match self.client.next_item() {
@@ -281,7 +324,7 @@ impl Login {
             return self.take_node_error(element, raw);
         }
         if is_features(element) {
-            return self.take_features(element, raw);
+            return self.take_features(element.clone(), raw.clone());
         }
         let is_sasl = element.namespace == NS_SASL || element.namespace == NS_SASL2;
         if !is_sasl {
@@ -308,6 +351,10 @@ impl Login {
             return self.send(Output::Redirect(other.text.trim().to_owned()));
         }
         let name = condition_name(element);
+        if self.state == State::AwaitFeatures && IS_ELSEWHERE_BETTER.contains(&name.as_str()) {
+            self.state = State::Connecting;
+            return self.send(Output::NextNode(name));
+        }
         if other.is_some() {
             // The name of a node inside is of no use to a client, and none of its business.
             self.close(Condition::RemoteConnectionFailed);
@@ -318,32 +365,44 @@ impl Login {
         self.end(Ending::NodeClosed(name));
     }
 
-    fn take_features(&mut self, element: &Element, raw: &Bytes) {
-        let offer = features::offer(element);
+    fn take_features(&mut self, element: Element, raw: Bytes) {
+        if self.state != State::AwaitFeatures {
+            return self.end_node("features twice".to_owned());
+        }
+        let offer = features::offer(&element);
+        self.state = State::Offered(Box::new((element, raw)));
+        self.send(Output::Offered(offer));
+    }
+
+    fn show(&mut self, element: &Element, raw: &Bytes) {
         let policy = self.policy.features;
-        if policy.channel_binding == ChannelBinding::Refuse && offer.binds_channel {
-            self.send(Output::Offered(offer));
+        if policy.channel_binding == ChannelBinding::Refuse
+            && features::offer(element).binds_channel
+        {
             return self.close(Condition::RemoteConnectionFailed);
         }
-        self.send(Output::Offered(offer));
-        let shown = features::rewrite(element, raw, policy);
-        self.send_to_client(&shown);
-        self.state = State::Negotiating;
-        self.read_client(&|_| false);
+        match self.moving.take() {
+            // The client has seen a feature list, and has answered it.
+            Some(attempt) => self.send(Output::ToNode(attempt)),
+            None => self.send_to_client(&features::rewrite(element, raw, policy)),
+        }
     }
 
     fn splice(&mut self, success: &Bytes) {
-        if self.state != State::Negotiating || self.attempt.is_none() {
+        let Some(attempt) = self
+            .attempt
+            .take()
+            .filter(|_| self.state == State::Negotiating)
+        else {
             return self.end_node("<success/> without an attempt".to_owned());
-        }
+        };
         self.send_to_client(success);
         let empty = || Framer::new(limits::XMPP_ELEMENT_BYTES_MAX);
         let to_node = std::mem::replace(&mut self.client, empty()).into_rest();
         let to_client = std::mem::replace(&mut self.node, empty()).into_rest();
-        let user = self.attempt.take().and_then(|attempt| attempt.user);
         self.state = State::Over;
         self.send(Output::Splice {
-            user,
+            attempt,
             to_node,
             to_client,
         });
@@ -362,10 +421,6 @@ impl Login {
         if self.failures >= limits::SASL_FAILURES_MAX {
             self.close(Condition::PolicyViolation);
         }
-    }
-
-    fn node_misbehaved(&mut self, error: &FramingError) {
-        self.end_node(error.to_string());
     }
 
     fn end_node(&mut self, why: String) {
@@ -408,6 +463,14 @@ pub fn condition_name(error: &Element) -> String {
         |child| child.name.clone(),
     )
 }
+
+/// Conditions of a node that another node need not have.
+const IS_ELSEWHERE_BETTER: [&str; 4] = [
+    "internal-server-error",
+    "remote-connection-failed",
+    "resource-constraint",
+    "system-shutdown",
+];
 
 #[cfg(test)]
 mod tests;

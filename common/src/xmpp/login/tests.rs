@@ -3,6 +3,7 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
 use super::*;
+use crate::xmpp::features::FeaturePolicy;
 
 const HEADER: &str = "<?xml version='1.0'?><stream:stream to='example.com' version='1.0' xmlns='jabber:client' \
     xmlns:stream='http://etherx.jabber.org/streams'>";
@@ -20,15 +21,20 @@ struct Relay {
     to_client: String,
     to_node: String,
     rest: Vec<Output>,
+    /// Whether every offer is accepted.
+    is_staying: bool,
 }
 
 impl Relay {
     fn new(policy: Policy) -> Self {
+        let mut login = Login::new("own1".to_owned());
+        login.treat(policy);
         Self {
-            login: Login::new(policy, "own1".to_owned()),
+            login,
             to_client: String::new(),
             to_node: String::new(),
             rest: Vec::new(),
+            is_staying: true,
         }
     }
 
@@ -76,9 +82,15 @@ impl Relay {
                 other @ (Output::Ask(_)
                 | Output::Close(_)
                 | Output::Connect(_)
-                | Output::Offered(_)
+                | Output::NextNode(_)
                 | Output::Redirect(_)
                 | Output::Splice { .. }) => self.rest.push(other),
+                Output::Offered(offer) => {
+                    self.rest.push(Output::Offered(offer));
+                    if self.is_staying {
+                        self.login.stay();
+                    }
+                }
             }
         }
     }
@@ -88,6 +100,7 @@ impl Relay {
             Output::Close(ending) => Some(ending),
             Output::Ask(_)
             | Output::Connect(_)
+            | Output::NextNode(_)
             | Output::Offered(_)
             | Output::Redirect(_)
             | Output::Splice { .. }
@@ -131,12 +144,12 @@ fn a_client_signs_in_and_every_byte_of_both_sides_arrives() {
 
     assert!(relay.to_client.ends_with(SUCCESS));
     let Some(Output::Splice {
-        user, to_client, ..
+        attempt, to_client, ..
     }) = relay.rest.last()
     else {
         panic!("{:?}", relay.rest)
     };
-    assert_eq!(user.as_deref(), Some("alice"));
+    assert_eq!(attempt.user.as_deref(), Some("alice"));
     assert_eq!(&to_client[..], b"  ");
 }
 
@@ -254,6 +267,73 @@ fn a_redirection_is_followed_inside_and_the_client_sees_nothing_of_it() {
 
     assert_eq!(relay.to_node, HEADER.repeat(2));
     assert!(relay.to_client.contains("id='n2'") && !relay.to_client.contains("imp2"));
+}
+
+#[test]
+fn a_user_moves_to_its_home_node_and_the_client_sees_nothing_of_it() {
+    let mut relay = Relay::with_features(FEATURES);
+    relay.client(&plain());
+
+    assert!(relay.login.leave());
+    relay.connected();
+    relay.node(&format!("{}{FEATURES}", NODE_HEADER.replace("n1", "n2")));
+    relay.node(SUCCESS);
+
+    assert_eq!(relay.to_node, format!("{HEADER}{HEADER}{}", plain()));
+    assert_eq!(relay.to_client, format!("{NODE_HEADER}{FEATURES}{SUCCESS}"));
+    assert!(matches!(relay.rest.last(), Some(Output::Splice { .. })));
+}
+
+#[test]
+fn a_hint_of_a_node_is_followed_before_the_client_sees_its_features() {
+    let mut relay = Relay::new(Policy::default());
+    relay.is_staying = false;
+    relay.client(HEADER);
+    relay.connected();
+    relay.node(&format!("{NODE_HEADER}{FEATURES}"));
+
+    assert!(relay.login.leave());
+    relay.is_staying = true;
+    relay.connected();
+    relay.node(&format!("{}{FEATURES}", NODE_HEADER.replace("n1", "n2")));
+
+    assert!(!relay.to_client.contains("n1"), "{}", relay.to_client);
+    assert!(relay.to_client.contains("n2"), "{}", relay.to_client);
+}
+
+#[test]
+fn nobody_moves_after_an_attempt_has_failed() {
+    let mut relay = Relay::with_features(FEATURES);
+    relay.client(&plain());
+    relay.permit();
+    relay.node(FAILURE);
+    relay.client(&plain());
+
+    assert!(!relay.login.leave());
+    relay.permit();
+
+    assert_eq!(relay.to_node, format!("{HEADER}{}{}", plain(), plain()));
+}
+
+#[test]
+fn a_node_that_is_lost_before_it_has_offered_anything_is_replaced() {
+    let mut relay = Relay::new(Policy::default());
+    relay.client(HEADER);
+    relay.connected();
+
+    assert!(relay.login.handle_node_lost());
+    relay.connected();
+    relay.node(&format!(
+        "{NODE_HEADER}<stream:error><system-shutdown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>"
+    ));
+    assert!(matches!(relay.rest.last(), Some(Output::NextNode(_))));
+    relay.connected();
+    relay.node(&format!("{NODE_HEADER}{FEATURES}"));
+    assert_eq!(relay.to_client, format!("{NODE_HEADER}{FEATURES}"));
+
+    assert!(!relay.login.handle_node_lost());
+    relay.drain();
+    assert!(relay.to_client.contains("<remote-connection-failed"));
 }
 
 #[test]
