@@ -1056,3 +1056,41 @@ pub const XMPP_PIECE_BYTES: usize = FLOW_WINDOW_BYTES as usize;
 pub const DNS_COOKIE_KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// Namespaces that a server declares for all of its stream: two, and a few of extensions.
 pub const XMPP_NAMESPACES_MAX: usize = 8;
+/// What one read of a node takes while a client signs in; feature lists mostly fit.
+pub const XMPP_READ_BYTES: usize = 4 * 1024;
+/// What one read of a stream takes afterwards: a TLS record. One such space for each thread.
+pub const XMPP_SPLICE_BYTES: usize = 16 * 1024;
+/// Streams of one edge-c: the users of a cluster of IM and Presence, some with two clients.
+pub const XMPP_STREAMS_MAX: usize = 100_000;
+/// Nodes of one domain; a cluster of IM and Presence has six.
+pub const XMPP_NODES_MAX: usize = 16;
+/// From a client's first byte on edge-c until it is in: a person may be asked for a second factor meanwhile.
+pub const XMPP_LOGIN_TIMEOUT: Duration = Duration::from_mins(1);
+/// Until an address of a node takes TCP, and again until TLS is up; a client gives up after some ten seconds.
+pub const XMPP_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Every so often each node is asked how it is.
+pub const XMPP_PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// A node that takes longer for a feature list is of no use.
+pub const XMPP_PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Failures in a row until a node is down.
+pub const XMPP_NODE_FAILURES: u32 = 2;
+/// A node that does not acknowledge what was sent to it is gone: a client must not be on a dead stream for longer.
+pub const XMPP_NODE_DEAD_AFTER: Duration = Duration::from_secs(5);
+/// A connection to a node on which nothing moved is asked after; dead nodes are found by probes before that.
+pub const XMPP_NODE_KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
+/// As often as inner nodes are looked up; answers come from the cache until their TTL ends.
+pub const XMPP_NODES_INTERVAL: Duration = Duration::from_secs(30);
+/// A user whose HTTPS session is missing hears so after this: as slow as a password that a node refuses.
+pub const XMPP_DENY_DELAY: Duration = Duration::from_secs(1);
+/// Users whose node is remembered: as many as a cluster has, and some more.
+pub const XMPP_HOMES_MAX: usize = 100_000;
+/// Nodes in that memory.
+pub const XMPP_HOME_PLACES_MAX: usize = 1024;
+/// How long a node's word on where a user is at home counts.
+pub const XMPP_HOME_KEPT: Duration = Duration::from_hours(24);
+/// How long a user is led back to the last node: streams are resumed within some minutes (XEP-0198).
+pub const XMPP_LAST_NODE_KEPT: Duration = Duration::from_mins(10);
+/// Streams that a drain ends at once, ten times a second: 25,000 clients come to other cores within five seconds.
+pub const XMPP_DRAIN_BATCH: usize = 500;
+/// Between two of these.
+pub const XMPP_DRAIN_INTERVAL: Duration = Duration::from_millis(100);

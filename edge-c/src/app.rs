@@ -30,7 +30,7 @@ use crate::discovery::Discovery;
 use crate::discovery::dns::Dns;
 use crate::discovery::remembered::Remembered;
 use crate::discovery::srv::Dice;
-use crate::link_client::{self, Cluster, LinkClient};
+use crate::link_client::{self, Cluster, LinkClient, StreamService};
 use crate::metrics::Metrics;
 use crate::policy;
 use crate::sessions::Sessions;
@@ -43,12 +43,14 @@ use crate::uds::Uds;
 use crate::upstream::http::Upstreams;
 use sip::SipApp;
 use upkeep::{follow_nodes, note_live, renew_automatic_rules};
+use xmpp::XmppApp;
 
 mod media;
 mod reload;
 mod settings;
 pub(crate) mod sip;
 mod upkeep;
+pub(crate) mod xmpp;
 
 /// Serves until `shutdown` resolves, then drains.
 ///
@@ -94,6 +96,7 @@ struct App {
     uds: Arc<Uds>,
     links: Vec<Arc<LinkClient>>,
     sip: Option<SipApp>,
+    xmpp: Option<XmppApp>,
     inside_tls: InsideTls,
     link_tls: Arc<ArcSwap<rustls::ClientConfig>>,
     policies: Vec<watch::Sender<Arc<Policy>>>,
@@ -122,13 +125,7 @@ impl App {
         )
         .map_err(unusable)?;
         let allow_list = Arc::new(allow_list(config)?);
-        let upstreams = Upstreams::new(
-            settings::upstream_config(config),
-            Arc::clone(&inside_tls),
-            Arc::clone(&dns),
-            Arc::clone(&discovery),
-        )
-        .counting(metrics.clone());
+        let upstreams = upstreams(config, &inside_tls, &dns, &discovery).counting(metrics.clone());
         let live_edges = watch::Sender::new(Arc::default());
         let sign_in = SignIn::new(
             settings::sign_in_config(config)?,
@@ -154,6 +151,7 @@ impl App {
         let expiry = Arc::new(Expiry::new(metrics.certificates.clone()));
         expiry.replace(settings::in_use(config));
         let sip = SipApp::start(config, &sessions, &dns, passwords, &metrics)?;
+        let xmpp = XmppApp::start(config, &sessions, &dns, &metrics, sip.as_ref())?;
         let mut app = Self {
             sessions,
             streams,
@@ -163,6 +161,7 @@ impl App {
             uds,
             links: Vec::new(),
             sip,
+            xmpp,
             inside_tls,
             link_tls,
             policies: Vec::new(),
@@ -190,8 +189,8 @@ impl App {
                 workers.clone(),
                 self.metrics.clone(),
             );
-            let link = match &self.sip {
-                Some(sip) => link.with_streams(sip.sip.stream_service(drain.clone())),
+            let link = match self.stream_service(drain) {
+                Some(service) => link.with_streams(service),
                 None => link,
             };
             let link = link.with_cluster(Cluster {
@@ -204,6 +203,15 @@ impl App {
             self.policies.push(policy);
         }
         Ok(())
+    }
+
+    fn stream_service(&self, drain: &Signal) -> Option<StreamService> {
+        let sip = self.sip.as_ref();
+        let sip = sip.map(|sip| sip.sip.stream_service(drain.clone()));
+        match &self.xmpp {
+            Some(xmpp) => Some(xmpp.xmpp.stream_service(drain.clone(), sip)),
+            None => sip,
+        }
     }
 
     fn spawn(&self, config: &Config, supervisor: &Supervisor) {
@@ -239,6 +247,7 @@ impl App {
             drop(supervisor.spawn("sip_revocations", sip.clone().follow_revocations()));
             drop(supervisor.spawn("sip_drain", sip.clone().drain(drain.signal())));
         }
+        self.spawn_xmpp(supervisor);
         let sessions = self.sessions.clone();
         let signal = drain.signal();
         let keeping = async move {
@@ -262,6 +271,16 @@ impl App {
             edges = config.edges.len(),
             "tasks started"
         );
+    }
+
+    fn spawn_xmpp(&self, supervisor: &Supervisor) {
+        if let Some(xmpp) = &self.xmpp {
+            let signal = supervisor.drain().signal();
+            drop(supervisor.spawn("xmpp_nodes", xmpp.clone().keep_nodes()));
+            drop(supervisor.spawn("xmpp_probes", xmpp.clone().keep_probing()));
+            drop(supervisor.spawn("xmpp_revocations", xmpp.clone().follow_revocations()));
+            drop(supervisor.spawn("xmpp_drain", xmpp.clone().drain(signal)));
+        }
     }
 
     /// Whoever signed in before a restart asks on at once: automatic rules must be there before requests are.
@@ -306,6 +325,20 @@ fn uds(config: &Config, tls: &InsideTls, dns: &Arc<Dns>) -> Uds {
         dns,
         config.inside.bind_address,
         settings::uds_timeouts(config),
+    )
+}
+
+fn upstreams(
+    config: &Config,
+    tls: &InsideTls,
+    dns: &Arc<Dns>,
+    discovery: &Arc<Discovery>,
+) -> Upstreams {
+    Upstreams::new(
+        settings::upstream_config(config),
+        Arc::clone(tls),
+        Arc::clone(dns),
+        Arc::clone(discovery),
     )
 }
 

@@ -20,6 +20,7 @@ pub(crate) mod media;
 mod read;
 pub mod sip;
 mod warning;
+pub mod xmpp;
 
 /// Everything that edge-c is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct Config {
     pub proxy: Proxy,
     /// SIP, if there is any.
     pub sip: Option<sip::Sip>,
+    /// XMPP, if there is any.
+    pub xmpp: Option<xmpp::Xmpp>,
     /// Media of calls, if there is any.
     pub media: Option<crate::media::Config>,
     /// Where operators look in.

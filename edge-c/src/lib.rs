@@ -19,3 +19,4 @@ pub mod stream;
 mod testing;
 pub mod uds;
 pub mod upstream;
+pub mod xmpp;

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use crate::dial::DialError;
 use crate::media::metrics::MediaMetrics;
 use crate::sip::metrics::SipMetrics;
+use crate::xmpp::metrics::XmppMetrics;
 
 common::label! {
     /// How a sign-in ended.
@@ -152,6 +153,8 @@ pub struct Metrics {
     pub certificates: Certificates,
     /// SIP.
     pub sip: SipMetrics,
+    /// XMPP.
+    pub xmpp: XmppMetrics,
     /// Media of calls.
     pub media: MediaMetrics,
 }
@@ -241,6 +244,7 @@ impl Metrics {
             ),
             certificates: Certificates::register(registry),
             sip: SipMetrics::register(registry),
+            xmpp: XmppMetrics::register(registry),
             media: MediaMetrics::register(registry),
         }
     }
@@ -303,6 +307,8 @@ mod tests {
             .expires("link.certificate", UnixTime(0));
         drop(metrics.node_up.of_both("cucm1", NodeKind::Ucm));
         drop(metrics.sip.node_up.of("tls:192.0.2.1:5061"));
+        drop(metrics.xmpp.node_up.of("tls:192.0.2.1:5223"));
+        drop(metrics.xmpp.node_binds_channel.of("tls:192.0.2.1:5223"));
         let mut page = String::new();
         text::encode(&mut page, &registry).unwrap();
 

@@ -33,7 +33,11 @@ pub fn for_edge(config: &Config, edge: &Edge) -> Result<Policy, TemplateError> {
         realm: config.sign_in.realm.clone(),
         domains: domains.collect::<Result<_, _>>()?,
         serves_sessions_of: Vec::new(),
-        xmpp_domains: Vec::new(),
+        xmpp_domains: config
+            .xmpp
+            .iter()
+            .flat_map(|xmpp| xmpp.names().cloned())
+            .collect(),
     })
 }
 

@@ -220,6 +220,12 @@ impl Sip {
         }
     }
 
+    /// The thread that clients' streams live on.
+    #[must_use]
+    pub fn runtime(&self) -> Handle {
+        self.runtime.clone()
+    }
+
     /// These are the registrars from now on.
     pub fn set_registrars(&self, registrars: Vec<Registrar>) {
         self.shell.set_registrars(registrars);

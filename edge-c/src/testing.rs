@@ -22,6 +22,24 @@ use crate::uds::{OnBehalf, Timeouts, Uds};
 pub(crate) use dns::{Mode, TestDns};
 pub(crate) use uds::{Fault, TestUds, User};
 
+/// An authority that nobody has a certificate of.
+pub(crate) fn anchors() -> Arc<RootCertStore> {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let mut anchors = RootCertStore::empty();
+    anchors
+        .add(params.self_signed(&key).unwrap().der().clone())
+        .unwrap();
+    Arc::new(anchors)
+}
+
+/// For connections that never come about.
+pub(crate) fn client_tls() -> Arc<ClientConfig> {
+    let anchors = RootCertStore::clone(&anchors());
+    Arc::new(common::tls::config::inside_client(anchors).unwrap())
+}
+
 /// A name server, UDS nodes, and clients of both.
 pub(crate) struct World {
     pub(crate) dns: TestDns,

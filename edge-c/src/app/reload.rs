@@ -96,6 +96,14 @@ impl App {
                 return Err(Reload::Other(reason.to_owned()));
             }
         }
+        match (&self.xmpp, &config.xmpp) {
+            (Some(xmpp), _) => xmpp.apply(config).map_err(Reload::Other)?,
+            (None, None) => {}
+            (None, Some(_)) => {
+                let reason = "[xmpp] is new: restart edge-c for that";
+                return Err(Reload::Other(reason.to_owned()));
+            }
+        }
         self.discovery
             .reconfigure(settings::discovery_config(config));
         self.streams.domains.store(Arc::new(domains));
@@ -125,6 +133,7 @@ const LIVE: &[&str] = &[
     "sip.certificate",
     "sip.key",
     "sip.trust_anchors",
+    "xmpp",
 ];
 
 /// Why a reload left everything as it was.

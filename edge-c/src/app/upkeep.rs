@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::App;
 use super::sip::SipApp;
+use super::xmpp::XmppApp;
 use crate::config::Config;
 use crate::discovery;
 use crate::link_client::LinkClient;
@@ -148,8 +149,9 @@ impl App {
             .map(|(node, state)| json!({ "node": node.to_string(), "state": format!("{state:?}") }))
             .collect();
         let sip = self.sip.as_ref().map(SipApp::status);
+        let xmpp = self.xmpp.as_ref().map(XmppApp::status);
         json!({ "name": name, "links": links, "nodes": nodes, "sessions": self.sessions.stats().sessions,
-            "blocked_requests": self.streams.blocked.to_json(), "sip": sip })
+            "blocked_requests": self.streams.blocked.to_json(), "sip": sip, "xmpp": xmpp })
     }
 }
 

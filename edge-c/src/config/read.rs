@@ -13,6 +13,7 @@ use common::policy::allow_list::{Node, NodeKind};
 
 use super::{
     Config, Dns, Edge, Inside, Link, Proxy, ServiceDomain, Session, SignIn, Sso, cross, media, sip,
+    xmpp,
 };
 
 pub(super) fn config(root: &Table<'_>) -> Option<Config> {
@@ -44,6 +45,7 @@ pub(super) fn config(root: &Table<'_>) -> Option<Config> {
     let proxy = proxy(&root.table("proxy"));
     let registrar_tables = sip::registrar_tables(root);
     let sip = sip::read(&root.table("sip"), &registrar_tables, root.has("media"));
+    let xmpp = xmpp::read(&root.table("xmpp"));
     let media = media::read(&root.table("media"), root.has("sip"));
     let admin = Admin::read(&root.table("admin"), limits::ADMIN_PORT_EDGE_C);
     let log = Log::read(&root.table("log"));
@@ -64,6 +66,7 @@ pub(super) fn config(root: &Table<'_>) -> Option<Config> {
         session: session?,
         proxy,
         sip,
+        xmpp,
         media,
         admin,
         log,
@@ -74,6 +77,7 @@ pub(super) fn config(root: &Table<'_>) -> Option<Config> {
     cross::domains(&domain_tables, &dns_table, &config);
     cross::nodes(&node_tables, &config);
     sip::cross(&registrar_tables, &dns_table, &config);
+    xmpp::cross(&dns_table, &config);
     Some(config)
 }
 

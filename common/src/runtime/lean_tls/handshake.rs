@@ -135,7 +135,7 @@ where
                 });
             }
             Step::Fail(error) => {
-                drain(side, &mut outgoing);
+                drain(side, incoming.shown(), &mut outgoing);
                 if let Err(error) = io.write_all(&outgoing).await {
                     tracing::trace!(reason = %error, "the peer is not told why its handshake failed");
                 }

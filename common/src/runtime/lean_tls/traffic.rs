@@ -105,8 +105,8 @@ impl Traffic {
     /// Appends the alert for what was refused, if there is one.
     pub(super) fn alert(&mut self, out: &mut Vec<u8>) {
         match self {
-            Self::Client(side) => drain(side.as_mut(), out),
-            Self::Server(side) => drain(side.as_mut(), out),
+            Self::Client(side) => drain(side.as_mut(), &mut [], out),
+            Self::Server(side) => drain(side.as_mut(), &mut [], out),
         }
     }
 
@@ -183,10 +183,11 @@ fn seal<S: Side>(side: &mut S, plaintext: &[u8], record: &mut [u8]) -> io::Resul
     }
 }
 
-/// Everything that is to be said without further records: alerts, tickets, key updates.
-pub(super) fn drain<S: Side>(side: &mut S, out: &mut Vec<u8>) {
+/// Everything that is to be said without further records: alerts, tickets, key updates. `shown` is what is left of the
+/// records that rustls has seen: it keeps places of handshake messages in them, and must find these again.
+pub(super) fn drain<S: Side>(side: &mut S, shown: &mut [u8], out: &mut Vec<u8>) {
     loop {
-        match side.process(&mut []).state {
+        match side.process(shown).state {
             Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, out),
             Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
             Ok(_) | Err(_) => return,
