@@ -12,4 +12,5 @@ mod reference;
 mod scenario;
 mod scene;
 mod session_timer;
+mod ways;
 mod websocket;

@@ -138,6 +138,13 @@ impl Zones {
         )
     }
 
+    /// Drops the datagrams of the link from now on, as a firewall does that knows only of its TCP.
+    pub fn block_trunk(&self) -> Result<()> {
+        let rule = ["udp", "dport", "7001", "drop"];
+        let arguments = [&["insert", "rule", "inet", "zones", "forward"][..], &rule].concat();
+        self.run_in("filter", "nft", &arguments)
+    }
+
     /// Mends what [`cut_link`](Self::cut_link) cut.
     pub fn mend_link(&self) -> Result<()> {
         self.run_in(

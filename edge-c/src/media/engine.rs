@@ -6,7 +6,9 @@
 //! ```
 //!
 //! While packets flow it turns once in a millisecond and handles all that has come meanwhile; else it sleeps. Per packet it
-//! allocates nothing, takes no lock and logs nothing. Not here: who decides what is relayed (`desk`).
+//! allocates nothing, takes no lock and logs nothing. A packet is read and written by a system call of its own: an inner
+//! socket has one stream, so that there is hardly ever a second packet to share one with; the trunk batches. Not here: who
+//! decides what is relayed (`desk`).
 
 use std::io;
 use std::sync::Arc;

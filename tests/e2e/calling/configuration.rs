@@ -1,5 +1,6 @@
 //! What the pair is told for calls, beside what [`support::pair`] tells it.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use support::netns;
@@ -41,10 +42,15 @@ pub(crate) fn edge_c(core: &mut Member, number: u8, setup: &Setup, dir: &Path) {
         registrar.insert(key.to_owned(), value.into());
     }
     registrar.insert("hosts".to_owned(), vec![DOMAIN].into());
-    let port = if setup.transport == "tls" { 5061 } else { 5060 };
+    let port = match setup.transport {
+        "tls" if setup.takes_tokens => 5091,
+        "tls" => 5061,
+        _ => 5060,
+    };
     let nodes = (1..=setup.nodes).map(|node| {
-        let address = first(netns::inside(60 + node));
-        format!("{}:{address}:{port}", setup.transport)
+        let [v4, v6] = netns::inside(60 + node);
+        let address = SocketAddr::new(if setup.is_ipv6 { v6 } else { v4 }, port);
+        format!("{}:{address}", setup.transport)
     });
     registrar.insert("nodes".to_owned(), nodes.collect::<Vec<_>>().into());
     core.config_mut()

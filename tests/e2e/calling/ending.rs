@@ -87,7 +87,7 @@ fn a_call_whose_ports_an_edge_e_has_no_more_is_ended_at_once() {
 }
 
 /// Whether the tone of somebody arrives, a second long.
-fn hears(voice: &Voice, keys: Option<&Keys>, number: u8) -> bool {
+pub(super) fn hears(voice: &Voice, keys: Option<&Keys>, number: u8) -> bool {
     let heard = voice.hear(keys, 50, Duration::from_secs(10)).unwrap();
     heard.length() >= Duration::from_millis(900) && heard.share_of(tone(number)) > 0.5
 }

@@ -40,6 +40,8 @@ struct Reference {
 
 /// What distinguishes one pair's surroundings from another's.
 pub(crate) struct Setup {
+    /// How many edges there are.
+    pub(crate) size: Size,
     /// Registrar nodes.
     pub(crate) nodes: u8,
     /// How edge-c reaches them: `udp`, `tcp` or `tls`.
@@ -48,6 +50,10 @@ pub(crate) struct Setup {
     pub(crate) challenges: bool,
     /// Who asks for a password: `registrar` or `edge`.
     pub(crate) authentication: &'static str,
+    /// Whether they are spoken to on the port where they take tokens.
+    pub(crate) takes_tokens: bool,
+    /// Whether everything is done over IPv6.
+    pub(crate) is_ipv6: bool,
     /// Whether they store Path.
     pub(crate) knows_path: bool,
     /// What phones inside speak: `rtp`, `srtp` or `as-offered`.
@@ -59,10 +65,13 @@ pub(crate) struct Setup {
 impl Setup {
     /// One registrar over TCP that challenges and knows Path, and plain media inside.
     pub(crate) const USUAL: Self = Self {
+        size: Size::ONE,
         nodes: 1,
         transport: "tcp",
         challenges: true,
         authentication: "registrar",
+        takes_tokens: false,
+        is_ipv6: false,
         knows_path: true,
         media: "rtp",
         more: |_| {},
@@ -109,17 +118,25 @@ impl Scene {
 
     /// The pair, in other surroundings.
     pub(crate) fn pair_with(setup: &Setup) -> Self {
-        let mut stage = Stage::prepare(Size::ONE);
+        let mut stage = Stage::prepare(setup.size);
         let dir = stage.path().to_owned();
         write_identities(&stage.pki, &dir);
         let start = |number| {
             let mut plan = registrar_plan(number, &dir);
             (plan.challenges, plan.knows_path) = (setup.challenges, setup.knows_path);
+            plan.takes_tokens = setup.takes_tokens;
+            if setup.is_ipv6 {
+                [_, plan.address] = netns::inside(60 + number);
+            }
             registrar::start(&stage.zones.inside(), &dir, &plan).unwrap()
         };
         let registrars = (1..=setup.nodes).map(start).collect();
-        configuration::edge_e(&mut stage.pair.edges[0], 1);
-        configuration::edge_c(&mut stage.pair.cores[0], 1, setup, &dir);
+        for (number, edge) in (1..).zip(&mut stage.pair.edges) {
+            configuration::edge_e(edge, number);
+        }
+        for (number, core) in (1..).zip(&mut stage.pair.cores) {
+            configuration::edge_c(core, number, setup, &dir);
+        }
         if setup.authentication == "edge" {
             add_password(&stage.pair.cores[0], ALICE);
         }
@@ -349,6 +366,10 @@ fn write_identities(pki: &Pki, dir: &Path) {
         .unwrap()
         .write_to(&dir.join("inside/edge-c1"))
         .unwrap();
+    let names = [format!("edge2.{DOMAIN}"), DOMAIN.to_owned()];
+    let leaf = Leaf::server(&names).with_addresses(&netns::public(12));
+    let file = dir.join("public/edge2");
+    pki.public.issue(&leaf).unwrap().write_to(&file).unwrap();
     for number in [1, 2] {
         let names = [format!("registrar{number}.{DOMAIN}"), DOMAIN.to_owned()];
         let leaf = Leaf::mutual(&names).with_addresses(&netns::inside(60 + number));

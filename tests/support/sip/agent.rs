@@ -228,6 +228,11 @@ impl Agent {
 impl Agent {
     /// Registers for a while and returns the final response.
     pub fn register(&mut self, seconds: u32) -> Result<Message> {
+        self.register_with(seconds, "")
+    }
+
+    /// The same, with further headers.
+    pub fn register_with(&mut self, seconds: u32, more: &str) -> Result<Message> {
         let (contact, number) = (self.contact()?, self.next());
         let instance = format!(
             "<urn:uuid:00000000-0000-4000-8000-{:012}>",
@@ -235,7 +240,7 @@ impl Agent {
         );
         let headers = format!(
             "Contact: {contact};reg-id=1;+sip.instance=\"{instance}\";expires={seconds}\r\n\
-             Supported: path, outbound, gruu\r\n"
+             Supported: path, outbound, gruu\r\n{more}"
         );
         let mut dialog = Dialog::new(self, &self.aor(), number)?;
         dialog.target = format!("sip:{}", self.domain);

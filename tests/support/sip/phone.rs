@@ -40,6 +40,10 @@ pub struct Plan {
     pub answer: Answer,
     /// The frequency of what it says, Hz.
     pub tone: u32,
+    /// Whether it speaks nothing but SRTP, inside too.
+    pub is_sealed: bool,
+    /// Whether it looks for the way of its media by ICE (RFC 8445).
+    pub has_ice: bool,
     /// Whether it sends and wants pictures (VP8).
     pub has_video: bool,
     /// Calls at a time; one more is told that it is busy.
@@ -100,6 +104,8 @@ impl Plan {
             network,
             answer: Answer::Auto,
             tone: 440,
+            is_sealed: network == Network::Outside,
+            has_ice: false,
             has_video: false,
             calls_max: 4,
             authorities: PathBuf::new(),

@@ -22,12 +22,17 @@ pub struct Plan {
     /// Whether it stores Path and takes part in outbound (RFC 3327, RFC 5626); a registrar that doesn't needs its edge
     /// to put itself into Contact.
     pub knows_path: bool,
+    /// Whether it has a port for TLS 5091 as well, on which it asks for [`TOKEN`] (RFC 8898).
+    pub takes_tokens: bool,
     /// Its certificate.
     pub tls: TlsFiles,
 }
 
 /// The password of every user.
 pub const PASSWORD: &str = "correct-horse-1";
+
+/// The access token of every user.
+pub const TOKEN: &str = "eyJhbGciOiJub25lIn0.e30.token-1";
 
 /// Starts it; returns when it answers.
 pub fn start(place: &Place, dir: &Path, plan: &Plan) -> Result<Kamailio> {
@@ -38,10 +43,18 @@ pub fn start(place: &Place, dir: &Path, plan: &Plan) -> Result<Kamailio> {
     if plan.knows_path {
         text = include(&text, "PATH");
     }
+    if plan.takes_tokens {
+        text = include(&text, "BEARER");
+    }
+    let address = match plan.address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    };
     let text = fill(
         &text,
         &[
-            ("ADDRESS", plan.address.to_string()),
+            ("ADDRESS", address),
+            ("TOKEN", TOKEN.to_owned()),
             ("DOMAIN", plan.domain.clone()),
             ("PASSWORD", PASSWORD.to_owned()),
             ("CHILDREN", "2".to_owned()),
@@ -61,6 +74,7 @@ impl Plan {
             domain: domain.to_owned(),
             challenges: true,
             knows_path: true,
+            takes_tokens: false,
             tls,
         }
     }

@@ -86,12 +86,13 @@ impl Voice {
     #[must_use]
     pub fn sdp_at(&self, address: SocketAddr) -> String {
         let (ip, port) = (address.ip(), address.port());
+        let family = if ip.is_ipv4() { "IP4" } else { "IP6" };
         let (profile, crypto) = match &self.keys {
             Some(keys) => ("RTP/SAVP", format!("a=crypto:{}\r\n", keys.attribute())),
             None => ("RTP/AVP", String::new()),
         };
         format!(
-            "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} {profile} 8 101\r\n\
+            "v=0\r\no=- 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\nm=audio {port} {profile} 8 101\r\n\
              a=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=sendrecv\r\n{crypto}"
         )
     }
@@ -203,7 +204,9 @@ impl Drop for Speaker {
 
 /// Where a session description wants audio sent to.
 pub fn audio_address(message: &Message) -> Result<SocketAddr> {
-    let ip = message.sdp("c=IN IP4 ").context("no c=")?;
+    let ip = ["c=IN IP4 ", "c=IN IP6 "].iter();
+    let ip = ip.filter_map(|prefix| message.sdp(prefix)).next();
+    let ip = ip.context("no c=")?;
     let port = message
         .sdp("m=audio ")
         .and_then(|rest| rest.split(' ').next());

@@ -88,17 +88,23 @@ fn account(plan: &Plan) -> String {
     };
     let network = match plan.network {
         Network::Outside => {
-            format!("outbound=\"sip:{proxy};transport=tls\";sipnat=outbound;mediaenc=srtp-mand")
+            format!("outbound=\"sip:{proxy};transport=tls\";sipnat=outbound")
         }
         Network::Inside => format!("outbound=\"sip:{proxy};transport=udp\""),
     };
+    let seal = if plan.is_sealed {
+        ";mediaenc=srtp-mand"
+    } else {
+        ""
+    };
+    let ice = if plan.has_ice { ";medianat=ice" } else { "" };
     let video = if plan.has_video {
         ";video_codecs=VP8"
     } else {
         ""
     };
     format!(
-        "<{aor}>;auth_user={user};auth_pass=\"{password}\";{network};regint={registration};answermode={answer};\
+        "<{aor}>;auth_user={user};auth_pass=\"{password}\";{network}{seal}{ice};regint={registration};answermode={answer};\
          audio_codecs=PCMA/8000/1,PCMU/8000/1{video}\n"
     )
 }
