@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::DuplexStream;
-use tokio::sync::{Notify, mpsc};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -22,6 +22,9 @@ struct Pair {
     server: JoinHandle<Ended>,
     retire: mpsc::Sender<()>,
 }
+
+/// Ten times as many as `h2` forgives by itself.
+const GONE_UNSEEN: u16 = 200;
 
 fn preface(number: u16) -> StreamPreface {
     StreamPreface {
@@ -54,6 +57,31 @@ async fn pair_with_cut() -> (Pair, Arc<Notify>) {
         }
     }));
     (pair_over(ours, theirs).await, cut)
+}
+
+/// A pair in which edge-c reads nothing while it is held, and then all at once.
+async fn pair_with_gate() -> (Pair, watch::Sender<bool>) {
+    let (ours, near) = tokio::io::duplex(1 << 20);
+    let (far, theirs) = tokio::io::duplex(1 << 20);
+    let (hold, mut is_held) = watch::channel(false);
+    let (mut from_edge, mut to_edge) = tokio::io::split(near);
+    let (mut from_core, mut to_core) = tokio::io::split(far);
+    drop(tokio::spawn(async move {
+        drop(tokio::io::copy(&mut from_core, &mut to_edge).await);
+    }));
+    drop(tokio::spawn(async move {
+        let mut held = bytes::BytesMut::new();
+        loop {
+            tokio::select! {
+                read = from_edge.read_buf(&mut held) => assert!(read.unwrap() > 0),
+                changed = is_held.changed() => changed.unwrap(),
+            }
+            if !*is_held.borrow() {
+                to_core.write_all_buf(&mut held).await.unwrap();
+            }
+        }
+    }));
+    (pair_over(ours, theirs).await, hold)
 }
 
 async fn pair_over(ours: DuplexStream, theirs: DuplexStream) -> Pair {
@@ -197,6 +225,33 @@ async fn clients_that_give_up_end_no_other_stream() {
     assert_eq!(inner.receive().await.unwrap(), "still here");
     assert_eq!(pair.opener.streams(), 1);
     let (_outer, _inner) = pair.stream(9).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_are_gone_before_the_core_sees_them_end_no_other_stream() {
+    let (mut pair, hold) = pair_with_gate().await;
+    let (mut outer, mut inner) = pair.stream(0).await;
+
+    hold.send_replace(true);
+    let opener = &pair.opener;
+    let opening = (0..GONE_UNSEEN).map(|number| {
+        let opener = Arc::clone(opener);
+        tokio::spawn(async move { opener.open(&preface(number)).await })
+    });
+    let opening: Vec<_> = opening.collect();
+    // Time passes only when everybody waits: every stream is on its way then, and later every reset.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    opening.iter().for_each(JoinHandle::abort);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    hold.send_replace(false);
+
+    outer.send(Bytes::from_static(b"still here")).await.unwrap();
+    assert_eq!(inner.receive().await.unwrap(), "still here");
+    while let Ok(arrived) = pair.arrived.try_recv() {
+        drop(arrived);
+    }
+    let (_outer, _inner) = pair.stream(9).await;
+    assert!(!pair.server.is_finished() && !pair.client.is_finished());
 }
 
 #[tokio::test(start_paused = true)]
