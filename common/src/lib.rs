@@ -15,6 +15,7 @@
 //! | [`sip`] | SIP messages, transactions and the proxy core |
 //! | [`media`] | offer and answer over ports of the pair, RTP and SRTP, what crosses the media trunk |
 //! | [`dns`] | authoritative DNS: zones, answers, cookies, rate limit |
+//! | [`oauth`] | access tokens, key sets, introspection answers, an issuer's metadata and pages |
 //! | [`link`] | control commands, the greeting and the preface on the link between the edges |
 //! | [`xmpp`] | XMPP until authentication is done: streams, features, SASL as it passes |
 //! | [`session`] | who is signed in; owns no socket |
@@ -33,6 +34,7 @@ pub mod link;
 pub mod media;
 pub mod mra;
 pub mod net;
+pub mod oauth;
 pub mod policy;
 pub mod redact;
 #[cfg(feature = "io")]

@@ -1094,3 +1094,67 @@ pub const XMPP_LAST_NODE_KEPT: Duration = Duration::from_mins(10);
 pub const XMPP_DRAIN_BATCH: usize = 500;
 /// Between two of these.
 pub const XMPP_DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+// --- tokens ---
+
+/// Longest access token, in octets: large ones with groups in them are 4 KiB; fields of clients end at 48 KiB in all.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+const _: () = assert!(TOKEN_BYTES_MAX + 64 <= SESSION_CREDENTIAL_BYTES_MAX);
+/// Longest name of a key in a token's header: a cluster's name and a hash.
+pub const TOKEN_KID_BYTES_MAX: usize = 128;
+/// Most audiences of one token.
+pub const TOKEN_AUDIENCES_MAX: usize = 16;
+/// How far an issuer's clock may differ, if nothing else is set: both ends keep time.
+pub const TOKEN_SKEW_DEFAULT: Duration = Duration::from_secs(5);
+/// Most that may be set: what is over is over.
+pub const TOKEN_SKEW_MAX: Duration = Duration::from_secs(60);
+/// Verdicts that are remembered: one for each user of a large site.
+pub const TOKEN_VERDICTS_MAX: usize = 50_000;
+/// How long a verdict is believed at most, however long the token lives: a key that was withdrawn ends it.
+pub const TOKEN_VERDICT_AGE_MAX: Duration = Duration::from_mins(10);
+/// How long the answer of an introspection or of UDS is believed: it may be revoked meanwhile.
+pub const TOKEN_ANSWER_AGE_MAX: Duration = Duration::from_secs(30);
+/// How long a refusal by an issuer is remembered, so that a client in a loop doesn't ask on.
+pub const TOKEN_REFUSAL_AGE: Duration = Duration::from_secs(5);
+/// Longest key set, in octets.
+pub const JWKS_BYTES_MAX: usize = 256 * 1024;
+/// Most keys of one set.
+pub const JWKS_KEYS_MAX: usize = 64;
+/// Most keys without a name: each is tried for a token whose key has none.
+pub const JWKS_NAMELESS_MAX: usize = 8;
+/// Older keys than this are stale: they still serve, and the operator is told.
+pub const JWKS_AGE: Duration = Duration::from_mins(10);
+/// Keys are fetched anew at this age, so that no request ever waits for it.
+pub const JWKS_REFRESH_AGE: Duration = Duration::from_mins(8);
+/// Between two fetches that tokens with an unknown key cause: strangers can make up such tokens.
+pub const JWKS_MISS_INTERVAL: Duration = Duration::from_secs(30);
+/// Between two fetches while the issuer is away.
+pub const JWKS_RETRY_INTERVAL: Duration = Duration::from_secs(10);
+/// How long the last good keys serve through an outage.
+pub const JWKS_STALE_MAX: Duration = Duration::from_hours(24);
+/// How long an issuer may take for one answer: a client waits for the sign-in.
+pub const ISSUER_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest metadata of an issuer, in octets: real ones have 10 KB.
+pub const METADATA_BYTES_MAX: usize = 64 * 1024;
+/// How long an issuer's metadata is believed.
+pub const METADATA_AGE: Duration = Duration::from_mins(10);
+/// Longest answer of an introspection, in octets.
+pub const INTROSPECTION_BYTES_MAX: usize = 32 * 1024;
+/// Most issuers of one configuration.
+pub const ISSUERS_MAX: usize = 32;
+/// Longest cookie of an issuer's page, attributes included, and all of them in one request.
+pub const SSO_COOKIE_BYTES_MAX: usize = 8 * 1024;
+/// Longest page of an issuer whose links are turned to the edge, in octets; a sign-in page is below 100 KB.
+pub const SSO_PAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Longest form that a client sends to an issuer through the edge, in octets: a SAML assertion is the longest.
+pub const SSO_FORM_BYTES_MAX: usize = 128 * 1024;
+/// Requests for single sign-on from one address, if nothing else is set: a sign-in takes about ten.
+pub const SSO_COUNT_DEFAULT: u32 = 300;
+/// Window of [`SSO_COUNT_DEFAULT`].
+pub const SSO_WINDOW_DEFAULT: Duration = Duration::from_mins(1);
+/// Addresses whose requests for single sign-on are counted.
+pub const SSO_ADDRESSES_MAX: usize = 50_000;
+/// Refreshes under way at once.
+pub const REFRESH_FLIGHTS_MAX: usize = 4_096;
+/// How long one refresh holds its token across nodes: longer than an issuer may take, with the way there and back.
+pub const REFRESH_LOCK_MAX: Duration = Duration::from_secs(15);
+const _: () = assert!(REFRESH_LOCK_MAX.as_secs() > 2 * ISSUER_ANSWER_TIMEOUT.as_secs());

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 pub mod allow_list;
 pub mod fuzz;
+pub mod issuer;
 
 /// A point in time for tests: the one place outside `runtime` that reads a clock.
 #[must_use]

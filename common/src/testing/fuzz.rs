@@ -21,6 +21,7 @@ pub use crate::media::session::fuzz::steps as media_session;
 pub use crate::mra::cookie::fuzz_cookie as cookie;
 pub use crate::mra::edge_config::fuzz_round_trip as edge_config;
 pub use crate::mra::edge_path::fuzz as edge_path;
+pub use crate::oauth::fuzz::token;
 pub use crate::sdp::fuzz::sdp_rewrite;
 
 pub use crate::sip::proxy::fuzz::steps as sip_proxy;
@@ -48,6 +49,7 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("media_relay", media_relay),
     ("media_session", media_session),
     ("sip_proxy", sip_proxy),
+    ("token", token),
 ];
 
 /// A control message if it begins like one; else control frames as raw bytes, or as steps of two sides that lose
