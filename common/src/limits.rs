@@ -1153,8 +1153,11 @@ pub const SSO_COUNT_DEFAULT: u32 = 300;
 pub const SSO_WINDOW_DEFAULT: Duration = Duration::from_mins(1);
 /// Addresses whose requests for single sign-on are counted.
 pub const SSO_ADDRESSES_MAX: usize = 50_000;
-/// Refreshes under way at once.
-pub const REFRESH_FLIGHTS_MAX: usize = 4_096;
-/// How long one refresh holds its token across nodes: longer than an issuer may take, with the way there and back.
-pub const REFRESH_LOCK_MAX: Duration = Duration::from_secs(15);
-const _: () = assert!(REFRESH_LOCK_MAX.as_secs() > 2 * ISSUER_ANSWER_TIMEOUT.as_secs());
+/// Requests for single sign-on under way at once, from everybody together.
+pub const SSO_REQUESTS_MAX: usize = 256;
+/// How long a client may take to send a form.
+pub const SSO_BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long an issuer may take for a page: it asks LDAP for passwords.
+pub const SSO_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the word of a home cluster on single sign-on is believed.
+pub const SSO_STATE_AGE: Duration = Duration::from_mins(1);

@@ -34,6 +34,7 @@ fn new(user: usize) -> NewSession {
         nodes: vec![host],
         credential: Some(Secret::new("Basic YWxpY2U6Y29ycmVjdCBob3JzZQ==".to_owned())),
         edge_name: Domain::parse("edge1.example.com").unwrap(),
+        until: None,
     }
 }
 

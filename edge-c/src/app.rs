@@ -39,6 +39,7 @@ use crate::sign_in::SignIn;
 use crate::sip::passwords::Passwords;
 use crate::stream::Streams;
 use crate::stream::blocked::Blocked;
+use crate::tokens::{Fetcher, SelfCall, TokenVerifier};
 use crate::uds::Uds;
 use crate::upstream::http::Upstreams;
 use sip::SipApp;
@@ -97,6 +98,7 @@ struct App {
     links: Vec<Arc<LinkClient>>,
     sip: Option<SipApp>,
     xmpp: Option<XmppApp>,
+    tokens: Arc<TokenVerifier>,
     inside_tls: InsideTls,
     link_tls: Arc<ArcSwap<rustls::ClientConfig>>,
     policies: Vec<watch::Sender<Arc<Policy>>>,
@@ -126,6 +128,8 @@ impl App {
         .map_err(unusable)?;
         let allow_list = Arc::new(allow_list(config)?);
         let upstreams = upstreams(config, &inside_tls, &dns, &discovery).counting(metrics.clone());
+        let inside = (&inside_tls, &dns, &discovery, &uds);
+        let tokens = Arc::new(token_verifier(config, inside, &metrics).map_err(unusable)?);
         let live_edges = watch::Sender::new(Arc::default());
         let sign_in = SignIn::new(
             settings::sign_in_config(config)?,
@@ -135,7 +139,8 @@ impl App {
         )
         .map_err(unusable)?
         .counting(metrics.cluster_lookups.clone())
-        .counting_with(sessions.clone());
+        .counting_with(sessions.clone())
+        .with_tokens(Arc::clone(&tokens));
         let passwords = Arc::new(sip::passwords(config).map_err(unusable)?);
         let parts = Parts {
             sessions: sessions.clone(),
@@ -162,6 +167,7 @@ impl App {
             links: Vec::new(),
             sip,
             xmpp,
+            tokens,
             inside_tls,
             link_tls,
             policies: Vec::new(),
@@ -265,6 +271,8 @@ impl App {
             )]
             Ok::<(), String>(())
         }));
+        let tokens = Arc::clone(&self.tokens);
+        drop(supervisor.spawn("issuer_keys", async move { tokens.run().await }));
         drop(supervisor.spawn("automatic_rules", follow_nodes(self.clone())));
         tracing::debug!(
             domains = config.domains.len(),
@@ -340,6 +348,18 @@ fn upstreams(
         Arc::clone(dns),
         Arc::clone(discovery),
     )
+}
+
+/// Connections to issuers are a pool of their own: no flood of requests for pages takes those for keys.
+fn token_verifier(
+    config: &Config,
+    (tls, dns, discovery, uds): (&InsideTls, &Arc<Dns>, &Arc<Discovery>, &Arc<Uds>),
+    metrics: &Metrics,
+) -> Result<TokenVerifier, String> {
+    let upstreams = upstreams(config, tls, dns, discovery).counting(metrics.clone());
+    let self_call = SelfCall::new(Arc::clone(discovery), Arc::clone(uds));
+    let fetcher = Fetcher::new(Arc::new(upstreams));
+    TokenVerifier::new(&config.issuers, fetcher, self_call, metrics.tokens.clone())
 }
 
 fn allow_list(config: &Config) -> Result<LiveAllowList, RunError> {

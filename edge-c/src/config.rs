@@ -19,6 +19,7 @@ mod cross;
 pub(crate) mod media;
 mod read;
 pub mod sip;
+pub mod tokens;
 mod warning;
 pub mod xmpp;
 
@@ -47,6 +48,10 @@ pub struct Config {
     pub sign_in: SignIn,
     /// What they get for it.
     pub session: Session,
+    /// Whose access tokens count.
+    pub issuers: Vec<tokens::Issuer>,
+    /// Single sign-on through the edge, if it is on.
+    pub sso_relay: Option<tokens::SsoRelay>,
     /// What is done to answers of inner servers.
     pub proxy: Proxy,
     /// SIP, if there is any.
@@ -115,6 +120,11 @@ pub struct ServiceDomain {
 /// `sso`: the answer to `get_edge_sso`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Sso {
+    /// The user's home cluster is asked, and its word put into this template or the built-in one.
+    Ask {
+        /// XML in the shape of UCM's own single sign-on resource.
+        template: Option<String>,
+    },
     /// Single sign-on is on, said by this template or by the built-in one.
     Config {
         /// XML in the shape of UCM's own single sign-on resource.
@@ -193,6 +203,7 @@ impl Config {
         let mut loaded = config::load(file, read::config)?;
         let found = warning::about_certificates(&loaded, now);
         loaded.warnings.extend(found);
+        tokens::check(&loaded)?;
         let found = allow_list::check(&loaded, now)?;
         loaded.warnings.extend(found);
         Ok(loaded)

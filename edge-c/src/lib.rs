@@ -17,6 +17,7 @@ pub mod sip;
 pub mod stream;
 #[cfg(test)]
 mod testing;
+pub mod tokens;
 pub mod uds;
 pub mod upstream;
 pub mod xmpp;

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use crate::dial::DialError;
 use crate::media::metrics::MediaMetrics;
 use crate::sip::metrics::SipMetrics;
+use crate::tokens::metrics::TokenMetrics;
 use crate::xmpp::metrics::XmppMetrics;
 
 common::label! {
@@ -21,10 +22,14 @@ common::label! {
         BadCredentials = "bad_credentials",
         /// The request was not understood.
         BadRequest = "bad_request",
+        /// The token is not good.
+        BadToken = "bad_token",
         /// Proved a while ago, and not asked for again.
         Cached = "cached",
         /// No credentials yet: the challenge was sent.
         Challenged = "challenged",
+        /// The token was good once.
+        ExpiredToken = "expired_token",
         /// Proved at the home cluster.
         Proved = "proved",
         /// Too many of this user.
@@ -155,6 +160,8 @@ pub struct Metrics {
     pub sip: SipMetrics,
     /// XMPP.
     pub xmpp: XmppMetrics,
+    /// Tokens and issuers.
+    pub tokens: TokenMetrics,
     /// Media of calls.
     pub media: MediaMetrics,
 }
@@ -245,6 +252,7 @@ impl Metrics {
             certificates: Certificates::register(registry),
             sip: SipMetrics::register(registry),
             xmpp: XmppMetrics::register(registry),
+            tokens: TokenMetrics::register(registry),
             media: MediaMetrics::register(registry),
         }
     }

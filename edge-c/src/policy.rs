@@ -42,15 +42,36 @@ pub fn for_edge(config: &Config, edge: &Edge) -> Result<Policy, TemplateError> {
 }
 
 fn sso_document(domain: &ServiceDomain, edge: &Edge) -> Result<String, TemplateError> {
-    let (enabled, template) = match &domain.sso {
-        Sso::Config {
+    let is_enabled = match &domain.sso {
+        Sso::Config { .. } => true,
+        // What is said of everybody until the home cluster has been asked.
+        Sso::Ask { .. } | Sso::Off => false,
+    };
+    sso_answer(domain, edge, is_enabled)
+}
+
+/// The answer to `get_edge_sso` of a domain's user at an edge.
+///
+/// # Errors
+/// [`TemplateError`] if a template of the configuration can't be read.
+pub fn sso_answer(
+    domain: &ServiceDomain,
+    edge: &Edge,
+    is_enabled: bool,
+) -> Result<String, TemplateError> {
+    let template = match &domain.sso {
+        Sso::Ask {
             template: Some(template),
-        } => (true, SsoTemplate::parse(template)?),
-        Sso::Config { template: None } => (true, SsoTemplate::default()),
-        Sso::Off => (false, SsoTemplate::default()),
+        }
+        | Sso::Config {
+            template: Some(template),
+        } => SsoTemplate::parse(template)?,
+        Sso::Ask { template: None } | Sso::Config { template: None } | Sso::Off => {
+            SsoTemplate::default()
+        }
     };
     let answer = SsoAnswer {
-        enabled,
+        enabled: is_enabled,
         edge: &edge.name,
         port: edge.https_port.get(),
         domain: &domain.name,

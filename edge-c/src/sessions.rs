@@ -140,6 +140,7 @@ impl Sessions {
         let random: [u8; RANDOM_BYTES] =
             random::draw(self.0.random.as_ref()).map_err(SealError::from)?;
         let expires = now.plus(self.0.lifetime);
+        let expires = new.until.map_or(expires, |until| until.min(expires));
         let cookie = {
             let ring = self.ring();
             let (key_id, key) = ring.issuing(now);

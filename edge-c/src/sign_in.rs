@@ -15,19 +15,22 @@ mod login_limit;
 mod proofs;
 mod prove;
 mod shared;
+mod token;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use common::limits;
+use common::mra::access::SsoQuery;
 use common::mra::edge_config::{KnownService, ServiceName, SipRoute};
 use common::net::{Deployment, Domain, Host};
 use common::policy::rate_limit::Quota;
 use common::redact::Secret;
 use common::session::{DeviceName, HomeCluster, Method, UserName};
 use common::telemetry::ByLabel;
+use common::time::UnixTime;
 use percent_encoding::percent_decode_str;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{Mutex, OnceCell, watch};
@@ -35,8 +38,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::discovery::{Discovery, ServedDomain};
 use crate::home_cluster::HomeClusters;
+use crate::home_cluster::expiring::Expiring;
 use crate::metrics::ClusterOutcome;
 use crate::sessions::Sessions;
+use crate::tokens::TokenVerifier;
 use crate::uds::{OnBehalf, Uds};
 use credentials::Credentials;
 pub use credentials::CredentialsError;
@@ -85,6 +90,8 @@ pub struct EdgeConfigRequest {
     pub services: Vec<ServiceName>,
     /// The device it says it is, for the login limit.
     pub device: Option<DeviceName>,
+    /// Whom its query names, if anybody: for tokens that say nothing themselves.
+    pub hint: Option<UserName>,
     /// The name of the edge-e it came through.
     pub edge: Domain,
     /// Its address and the id of the request.
@@ -108,11 +115,26 @@ pub struct Granted {
     pub nodes: Vec<Host>,
     /// The value of `Authorization` for those nodes.
     pub credential: Secret<String>,
+    /// When what was proved ends, if it does by itself.
+    pub until: Option<UnixTime>,
     /// The XML document, of type [`common::mra::edge_config::CONTENT_TYPE`].
     pub document: String,
     /// Whether UCM wasn't asked, because it accepted the same credentials lately.
     pub is_remembered: bool,
 }
+
+/// Who has signed in, however.
+struct SignedOn {
+    proved: Arc<Proved>,
+    method: Method,
+    /// The value of `Authorization` for the user's own nodes.
+    credential: Secret<String>,
+    until: Option<UnixTime>,
+    is_remembered: bool,
+}
+
+/// The homes and records of users whose tokens were accepted, by the token's hash.
+type TokenProofs = Expiring<(Domain, [u8; 32]), Arc<Proved>>;
 
 /// The one proof of credentials that several requests wait for.
 type Flight = OnceCell<Result<Arc<Proved>, SignInError>>;
@@ -129,6 +151,10 @@ pub struct SignIn {
     limit: LoginLimit,
     /// Who knows what other nodes have counted, if there are any.
     sessions: Option<Sessions>,
+    /// Judges tokens, where any count.
+    tokens: Option<Arc<TokenVerifier>>,
+    token_proofs: std::sync::Mutex<TokenProofs>,
+    token_proof_age: Duration,
     /// Requests with the same credentials wait for one proof.
     flights: Shared<(Domain, Tag), Flight>,
     /// Proofs of different passwords by the same client go one after the other, so that the limit counts exactly.
@@ -150,6 +176,21 @@ impl SignIn {
         self
     }
 
+    /// Lets users sign in by tokens too.
+    #[must_use]
+    pub fn with_tokens(mut self, verifier: Arc<TokenVerifier>) -> Self {
+        self.tokens = Some(verifier);
+        self
+    }
+
+    /// Whether users of the domain may sign in by tokens.
+    #[must_use]
+    pub fn takes_tokens(&self, domain: &Domain) -> bool {
+        self.tokens
+            .as_ref()
+            .is_some_and(|tokens| tokens.serves(domain))
+    }
+
     /// Signs users in at the clusters that `discovery` knows; `live_edges` are the names of edges with a live link.
     ///
     /// # Errors
@@ -169,6 +210,9 @@ impl SignIn {
             proofs: Proofs::new(config.credential_cache)?,
             limit: LoginLimit::new(config.login_limit),
             sessions: None,
+            tokens: None,
+            token_proofs: std::sync::Mutex::new(Expiring::new(limits::SIGN_IN_USERS_MAX)),
+            token_proof_age: config.credential_cache,
             flights: Shared::new(limits::SIGN_IN_FLIGHTS_MAX),
             gates: Shared::new(limits::SIGN_IN_FLIGHTS_MAX),
         })
@@ -200,13 +244,8 @@ impl SignIn {
             .domain(&request.domain)
             .ok_or(SignInError::DomainUnknown)?;
         let domain = &domain;
-        let credentials = Credentials::parse(request.authorization.as_ref())?;
-        let remembered = self.proofs.look_up(&domain.name, &credentials);
-        let is_remembered = remembered.is_some();
-        let proved = match remembered {
-            Some(proved) => proved,
-            None => self.share_proof(domain, &credentials, request).await?,
-        };
+        let signed_on = self.sign_on(domain, request).await?;
+        let proved = &signed_on.proved;
         let parts = document::Parts {
             domain,
             services: &request.services,
@@ -226,12 +265,49 @@ impl SignIn {
                 host: proved.home.node.host.clone(),
                 nodes: proved.home.nodes.clone(),
             },
-            method: Method::Basic,
-            nodes: self.own_nodes(domain, &proved),
-            credential: credentials.field_for(&proved.home.user),
+            method: signed_on.method,
+            nodes: self.own_nodes(domain, proved),
             document: config.write(),
-            is_remembered,
+            credential: signed_on.credential,
+            until: signed_on.until,
+            is_remembered: signed_on.is_remembered,
         })
+    }
+
+    async fn sign_on(
+        &self,
+        domain: &ServedDomain,
+        request: &EdgeConfigRequest,
+    ) -> Result<SignedOn, SignInError> {
+        let tokens = self
+            .tokens
+            .as_ref()
+            .filter(|tokens| tokens.serves(&domain.name));
+        if let (Some(verifier), Some(token)) =
+            (tokens, token::token_of(request.authorization.as_ref()))
+        {
+            return self.by_token(verifier, domain, token, request).await;
+        }
+        let credentials = Credentials::parse(request.authorization.as_ref())?;
+        let remembered = self.proofs.look_up(&domain.name, &credentials);
+        let is_remembered = remembered.is_some();
+        let proved = match remembered {
+            Some(proved) => proved,
+            None => self.share_proof(domain, &credentials, request).await?,
+        };
+        Ok(SignedOn {
+            method: Method::Basic,
+            credential: credentials.field_for(&proved.home.user),
+            until: None,
+            is_remembered,
+            proved,
+        })
+    }
+
+    fn token_proofs(&self) -> std::sync::MutexGuard<'_, TokenProofs> {
+        self.token_proofs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The nodes that may get the user's credential: home cluster, presence and voicemail.
@@ -251,6 +327,14 @@ impl SignIn {
         }
         nodes
     }
+}
+
+/// Whom the query of `get_edge_config` names, by user id or mail address; nobody if it can't be read.
+#[must_use]
+pub fn hint_of(query: Option<&str>) -> Option<UserName> {
+    let query = SsoQuery::parse(query?).ok()?;
+    let named = query.username.or(query.email)?;
+    UserName::parse(named.reveal()).ok()
 }
 
 /// The services that the query of `get_edge_config` asks for; all that are known if it asks for none.

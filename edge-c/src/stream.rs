@@ -24,6 +24,7 @@ use common::session::{DeviceName, Session};
 use common::telemetry::{Direction, Route};
 use http::header::{
     AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, LOCATION, SET_COOKIE, USER_AGENT, VIA,
+    WWW_AUTHENTICATE,
 };
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, request};
@@ -31,7 +32,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, request};
 use crate::allow_list::LiveAllowList;
 use crate::metrics::{ListVerdict, Metrics, SignInOutcome};
 use crate::sessions::{IssueError, NewSession, Sessions, StoreError};
-use crate::sign_in::{EdgeConfigRequest, Granted, SignIn, services_of};
+use crate::sign_in::{EdgeConfigRequest, Granted, SignIn, hint_of, services_of};
 use crate::sip::passwords::Passwords;
 use crate::uds::OnBehalf;
 use crate::upstream::http::Upstreams;
@@ -77,6 +78,19 @@ struct Refused {
     remedy: String,
     /// Counts against the client's address.
     is_wrong_guess: bool,
+    challenge: Challenge,
+}
+
+/// What a client that must sign in is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Challenge {
+    /// A password.
+    #[default]
+    Password,
+    /// A password or a token.
+    PasswordOrToken,
+    /// Another token than the one it has shown, of which this is wrong.
+    Token(&'static str),
 }
 
 impl Refused {
@@ -86,6 +100,26 @@ impl Refused {
             reason: reason.into(),
             remedy: remedy.into(),
             is_wrong_guess: false,
+            challenge: Challenge::default(),
+        }
+    }
+}
+
+impl Challenge {
+    fn write(self, realm: &Realm, fields: &mut HeaderMap) {
+        match self {
+            Self::Password => {}
+            // Clients that know passwords alone look at the first.
+            Self::PasswordOrToken => {
+                if let Some(bearer) = realm.bearer_challenge(None) {
+                    fields.append(WWW_AUTHENTICATE, bearer);
+                }
+            }
+            Self::Token(fault) => {
+                if let Some(bearer) = realm.bearer_challenge(Some(fault)) {
+                    fields.insert(WWW_AUTHENTICATE, bearer);
+                }
+            }
         }
     }
 }
@@ -410,7 +444,8 @@ impl Streams {
         let text = |name: HeaderName| fields.get(name).and_then(|value| value.to_str().ok());
         let device = text(USER_AGENT).and_then(|agent| DeviceName::parse(agent).ok());
         let request = EdgeConfigRequest {
-            domain,
+            domain: domain.clone(),
+            hint: hint_of(query),
             authorization: text(AUTHORIZATION).map(|value| Secret::new(value.to_owned())),
             services: services_of(query),
             device: device.clone(),
@@ -434,6 +469,11 @@ impl Streams {
             .observe(clock::elapsed(began).as_secs_f64());
         let granted = granted.map_err(|error| Refused {
             is_wrong_guess: error.is_wrong_guess(),
+            challenge: match error.token_fault() {
+                Some(fault) => Challenge::Token(fault),
+                None if self.sign_in.takes_tokens(&domain) => Challenge::PasswordOrToken,
+                None => Challenge::Password,
+            },
             ..Refused::new(error.refusal(), error.to_string(), error.remedy())
         })?;
         tracing::info!(tracking_id = %preface.tracking, user = %granted.user.redacted(), home = %granted.home.host,
@@ -460,6 +500,7 @@ impl Streams {
             nodes: granted.nodes,
             credential: Some(granted.credential),
             edge_name: edge.clone(),
+            until: granted.until,
         };
         let issued = self
             .sessions
@@ -484,13 +525,18 @@ impl Streams {
             reason,
             remedy,
             is_wrong_guess,
+            challenge,
         } = refused;
         let client = Redacted::new(preface.client.0.ip().to_string());
         tracing::info!(
             tracking_id = %preface.tracking, side = refusal.side().label(), reason, remedy,
             status = refusal.status().as_u16(), %client, "refused"
         );
-        let mut response = refusal.response(&self.realm.load()).map(|()| Body::empty());
+        let realm = self.realm.load();
+        let mut response = refusal.response(&realm).map(|()| Body::empty());
+        if *refusal == Refusal::SignInRequired {
+            challenge.write(&realm, response.headers_mut());
+        }
         // Whether the client's connection ends is edge-e's business; the link's must not.
         if response
             .headers_mut()

@@ -1,6 +1,7 @@
 //! An inner world for tests of this crate: a name server and UDS nodes on loopback addresses, with faults on demand.
 
 mod dns;
+mod issuer;
 mod uds;
 
 use std::collections::BTreeMap;
@@ -9,17 +10,23 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use common::net::{Deployment, Domain, HostPort};
+use prometheus_client::registry::Registry;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::PrivateKeyDer;
 
+use crate::config::tokens::Issuer as IssuerConfig;
 use crate::dial::InsideTls;
 use crate::discovery::dns::{Dns, DnsConfig};
 use crate::discovery::srv::Dice;
 use crate::discovery::{Config, Discovery, Node, NodeKind, ServedDomain};
+use crate::tokens::metrics::TokenMetrics;
+use crate::tokens::{Fetcher, SelfCall, TokenVerifier};
 use crate::uds::{OnBehalf, Timeouts, Uds};
+use crate::upstream::http::{self as upstream, Upstreams};
 
 pub(crate) use dns::{Mode, TestDns};
+pub(crate) use issuer::TestIssuer;
 pub(crate) use uds::{Fault, TestUds, User};
 
 /// An authority that nobody has a certificate of.
@@ -107,6 +114,26 @@ impl World {
             has_pinpoint_zone: true,
         };
         Arc::new(Discovery::new(config, self.resolver(), Dice::new(1)))
+    }
+
+    /// A verifier of tokens of these issuers, which asks the first cluster where it must.
+    pub(crate) fn verifier(&self, issuers: &[IssuerConfig]) -> TokenVerifier {
+        let names = self.nodes.addresses();
+        let ucm = names.keys().filter(|name| !name.starts_with("idp"));
+        let discovery = self.discovery(ucm.map(|name| self.ucm(name)).collect());
+        let config = upstream::Config {
+            bind_address: None,
+            connect_timeout: Duration::from_secs(2),
+            response_timeout: Duration::from_secs(2),
+            idle_timeout: Duration::from_secs(30),
+            connections_per_node_max: 8,
+        };
+        let (tls, dns) = (Arc::clone(&self.tls), self.resolver());
+        let upstreams = Upstreams::new(config, tls, dns, Arc::clone(&discovery));
+        let fetcher = Fetcher::new(Arc::new(upstreams));
+        let self_call = SelfCall::new(discovery, self.uds());
+        let metrics = TokenMetrics::register(&mut Registry::default());
+        TokenVerifier::new(issuers, fetcher, self_call, metrics).unwrap()
     }
 
     /// A configured UCM node.

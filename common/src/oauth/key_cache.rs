@@ -13,6 +13,8 @@ pub struct KeyCache {
     current: Option<(Arc<KeySet>, Instant)>,
     /// When the last fetch began, good or not.
     tried: Option<Instant>,
+    /// When the last one for an unknown key began.
+    missed: Option<Instant>,
     /// How many fetches failed since the last good one.
     failures: u32,
 }
@@ -48,18 +50,18 @@ impl KeyCache {
         } else {
             limits::JWKS_RETRY_INTERVAL
         };
-        is_due && self.begin_after(pause, now)
+        let begins = is_due && is_free(self.tried, pause, now);
+        if begins {
+            self.tried = Some(now);
+        }
+        begins
     }
 
     /// Whether a token whose key is unknown is worth a fetch; if so, it has begun.
     pub fn begin_for_unknown_key(&mut self, now: Instant) -> bool {
-        self.begin_after(limits::JWKS_MISS_INTERVAL, now)
-    }
-
-    fn begin_after(&mut self, pause: Duration, now: Instant) -> bool {
-        let is_free = |tried: Instant| now.saturating_duration_since(tried) >= pause;
-        let begins = self.tried.is_none_or(is_free);
+        let begins = is_free(self.missed, limits::JWKS_MISS_INTERVAL, now);
         if begins {
+            self.missed = Some(now);
             self.tried = Some(now);
         }
         begins
@@ -76,6 +78,10 @@ impl KeyCache {
         self.failures = self.failures.saturating_add(1);
         self.failures
     }
+}
+
+fn is_free(last: Option<Instant>, pause: Duration, now: Instant) -> bool {
+    last.is_none_or(|last| now.saturating_duration_since(last) >= pause)
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ use crate::link::control::fuzz::{frames, messages, steps};
 pub type Target = fn(&[u8]);
 
 /// Every target that needs nothing but this crate, by the name of its file and its corpus.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("allow_list", allow_list),
     ("anchor", anchor),
     ("control", control),

@@ -104,6 +104,9 @@ impl App {
                 return Err(Reload::Other(reason.to_owned()));
             }
         }
+        self.tokens
+            .reconfigure(&config.issuers)
+            .map_err(Reload::Other)?;
         self.discovery
             .reconfigure(settings::discovery_config(config));
         self.streams.domains.store(Arc::new(domains));

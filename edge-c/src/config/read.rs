@@ -13,7 +13,7 @@ use common::policy::allow_list::{Node, NodeKind};
 
 use super::{
     Config, Dns, Edge, Inside, Link, Proxy, ServiceDomain, Session, SignIn, Sso, cross, media, sip,
-    xmpp,
+    tokens, xmpp,
 };
 
 pub(super) fn config(root: &Table<'_>) -> Option<Config> {
@@ -42,6 +42,7 @@ pub(super) fn config(root: &Table<'_>) -> Option<Config> {
     let session_table = root.table("session");
     let cookie_domain = cross::cookie_domain(&session_table, edges.as_deref());
     let session = session(&session_table, cookie_domain);
+    let tokens = tokens::read(root);
     let proxy = proxy(&root.table("proxy"));
     let registrar_tables = sip::registrar_tables(root);
     let sip = sip::read(&root.table("sip"), &registrar_tables, root.has("media"));
@@ -64,6 +65,8 @@ pub(super) fn config(root: &Table<'_>) -> Option<Config> {
         allow_list_file,
         sign_in,
         session: session?,
+        issuers: tokens.as_ref()?.issuers.clone(),
+        sso_relay: tokens?.sso,
         proxy,
         sip,
         xmpp,
@@ -142,11 +145,14 @@ fn service_domain(table: &Table<'_>) -> Option<ServiceDomain> {
     let name = table.required("name", allowed, Value::domain);
     let deployment = table.or("deployment", Deployment::standard(), Value::deployment);
     let voice_services_domain = table.optional("voice_services_domain", Value::domain);
-    let is_sso = table.or("sso", false, |value| {
-        value.choice(&[("off", false), ("config", true)])
-    });
+    let words = [
+        ("off", SsoWord::Off),
+        ("config", SsoWord::Config),
+        ("ask", SsoWord::Ask),
+    ];
+    let sso = table.or("sso", SsoWord::Off, |value| value.choice(&words));
     let template = table.optional("sso_template", |value| value.text().map(str::to_owned));
-    if template.is_some() && !is_sso {
+    if template.is_some() && sso == SsoWord::Off {
         let why = "has no effect while sso is \"off\"";
         table.warn("sso_template", why, "set sso = \"config\", or leave it out");
     }
@@ -154,12 +160,19 @@ fn service_domain(table: &Table<'_>) -> Option<ServiceDomain> {
         name: name?,
         deployment,
         voice_services_domain,
-        sso: if is_sso {
-            Sso::Config { template }
-        } else {
-            Sso::Off
+        sso: match sso {
+            SsoWord::Ask => Sso::Ask { template },
+            SsoWord::Config => Sso::Config { template },
+            SsoWord::Off => Sso::Off,
         },
     })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SsoWord {
+    Ask,
+    Config,
+    Off,
 }
 
 fn node(table: &Table<'_>) -> Option<Node> {

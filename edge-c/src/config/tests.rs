@@ -212,7 +212,7 @@ fn single_sign_on_is_a_word_and_its_template_needs_it() {
     assert_snapshot!(errors(&with("sso = 'on'")), @r#"
     error: /etc/edge/edge-c.toml:13: `domain.sso` is not one of the words allowed
         found: 'on'
-        allowed: "off", "config"
+        allowed: "off", "config", "ask"
     1 error in the configuration
     "#);
 }
@@ -280,6 +280,8 @@ fn defaults_in_the_example_are_the_real_ones() {
     expected.inside.bind_address = whole.inside.bind_address;
     expected.sip = whole.sip.clone();
     expected.media = whole.media.clone();
+    expected.issuers = whole.issuers.clone();
+    expected.sso_relay = whole.sso_relay.clone();
     expected.allow_list_file = whole.allow_list_file.clone();
     expected.admin.names = whole.admin.names.clone();
     expected.worker_threads = whole.worker_threads;

@@ -69,6 +69,7 @@ pub(super) fn new(user: &str) -> NewSession {
         nodes: vec![host("cucm1.example.com")],
         credential: Some(Secret::new(PASSWORD.to_owned())),
         edge_name: Domain::parse("edge1.example.com").unwrap(),
+        until: None,
     }
 }
 

@@ -71,6 +71,8 @@ pub struct NewSession {
     pub credential: Option<Secret<String>>,
     /// The name of the edge-e that the client came through.
     pub edge_name: Domain,
+    /// When it ends at the latest: with the token that began it, for instance.
+    pub until: Option<UnixTime>,
 }
 
 /// A session that began, and what the client needs to come back to it.

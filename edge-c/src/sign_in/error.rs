@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use common::mra::access::Refusal;
+use common::oauth::TokenError;
 use common::policy::rate_limit::TooOften;
 
 use super::credentials::CredentialsError;
 use crate::home_cluster::HomeError;
 use crate::metrics::SignInOutcome;
+use crate::tokens::TokenRefused;
 use crate::uds::UdsFailure;
 
 /// Why a client gets no edge configuration. The client learns only the status of [`Self::refusal`].
@@ -34,6 +36,12 @@ pub enum SignInError {
     /// The whole took too long.
     #[error("the sign-in took too long")]
     Timeout,
+    /// The token opens nothing.
+    #[error(transparent)]
+    Token(#[from] TokenRefused),
+    /// The token is good, and no cluster knows its user.
+    #[error("no cluster knows the token's user")]
+    TokenUserUnknown,
     /// The login limit.
     #[error(transparent)]
     TooOften(#[from] TooOften),
@@ -47,14 +55,20 @@ impl SignInError {
     #[must_use]
     pub fn refusal(&self) -> Refusal {
         match self {
-            Self::BadPassword | Self::Credentials(_) | Self::UserUnknown => Refusal::SignInRequired,
+            Self::BadPassword
+            | Self::Credentials(_)
+            | Self::Token(TokenRefused::NoIssuer | TokenRefused::Token { .. })
+            | Self::TokenUserUnknown
+            | Self::UserUnknown => Refusal::SignInRequired,
             Self::DomainUnknown => Refusal::DomainUnknown,
             Self::Home(HomeError::Unreachable(error))
                 if error.reason == UdsFailure::AnswerTimeout =>
             {
                 Refusal::OriginTimeout
             }
-            Self::Home(_) | Self::NoEdge => Refusal::OriginUnreachable,
+            Self::Home(_) | Self::NoEdge | Self::Token(TokenRefused::Unavailable { .. }) => {
+                Refusal::OriginUnreachable
+            }
             Self::Overloaded => Refusal::Overloaded {
                 retry_after: RETRY_AFTER,
             },
@@ -82,6 +96,10 @@ impl SignInError {
             }
             Self::Overloaded => "none: clients come again",
             Self::NoEdge => "add an [[edge]]",
+            Self::Token(refused) => refused.remedy(),
+            Self::TokenUserUnknown => {
+                "compare the token's user_claim with user ids and mail addresses of UCM"
+            }
             Self::Timeout => "look why the UCM nodes or the inside DNS are slow",
             Self::TooOften(_) => {
                 "look which device repeats a wrong password, or raise [sign_in] login_limit"
@@ -94,13 +112,38 @@ impl SignInError {
     pub const fn is_wrong_guess(&self) -> bool {
         match self {
             Self::BadPassword | Self::UserUnknown => true,
+            Self::Token(refused) => refused.is_forged(),
             Self::Credentials(_)
             | Self::DomainUnknown
             | Self::Home(_)
             | Self::Overloaded
             | Self::NoEdge
             | Self::Timeout
+            | Self::TokenUserUnknown
             | Self::TooOften(_) => false,
+        }
+    }
+
+    /// What the client's token lacks, for the challenge (RFC 6750 section 3.1).
+    #[must_use]
+    pub const fn token_fault(&self) -> Option<&'static str> {
+        match self {
+            Self::Token(TokenRefused::Token {
+                error: TokenError::Expired,
+                ..
+            }) => Some("the token has expired"),
+            Self::Token(TokenRefused::NoIssuer | TokenRefused::Token { .. })
+            | Self::TokenUserUnknown => Some("the token is not good here"),
+            Self::BadPassword
+            | Self::Credentials(_)
+            | Self::DomainUnknown
+            | Self::Home(_)
+            | Self::NoEdge
+            | Self::Overloaded
+            | Self::Timeout
+            | Self::Token(TokenRefused::Unavailable { .. })
+            | Self::TooOften(_)
+            | Self::UserUnknown => None,
         }
     }
 
@@ -108,7 +151,17 @@ impl SignInError {
     #[must_use]
     pub const fn outcome(&self) -> SignInOutcome {
         match self {
-            Self::BadPassword | Self::UserUnknown => SignInOutcome::BadCredentials,
+            Self::BadPassword | Self::UserUnknown | Self::TokenUserUnknown => {
+                SignInOutcome::BadCredentials
+            }
+            Self::Token(refused) => match refused {
+                TokenRefused::Token {
+                    error: TokenError::Expired,
+                    ..
+                } => SignInOutcome::ExpiredToken,
+                TokenRefused::NoIssuer | TokenRefused::Token { .. } => SignInOutcome::BadToken,
+                TokenRefused::Unavailable { .. } => SignInOutcome::Unavailable,
+            },
             Self::Credentials(CredentialsError::Missing) => SignInOutcome::Challenged,
             Self::Credentials(_) | Self::DomainUnknown => SignInOutcome::BadRequest,
             Self::Home(_) | Self::NoEdge | Self::Overloaded | Self::Timeout => {

@@ -147,7 +147,7 @@ impl SignIn {
     }
 
     /// Remembers the nodes that the user's record names.
-    fn learn(&self, domain: &ServedDomain, home: &Home, record: &UserRecord) {
+    pub(super) fn learn(&self, domain: &ServedDomain, home: &Home, record: &UserRecord) {
         let presence = record.im_and_presence.iter().map(|host| Node {
             kind: NodeKind::ImPresence,
             host: host.clone(),

@@ -478,6 +478,7 @@ impl Edge {
 fn request(user: &str, password: &str) -> EdgeConfigRequest {
     EdgeConfigRequest {
         domain: domain().name,
+        hint: None,
         authorization: Some(basic(user, password)),
         services: ["_cisco-uds", "_cuplogin", "_made-up"]
             .map(|name| ServiceName::parse(name).unwrap())

@@ -43,6 +43,7 @@ pub(crate) enum Fault {
 pub(crate) struct User {
     pub(crate) password: String,
     pub(crate) email: String,
+    pub(crate) tokens: Vec<String>,
 }
 
 /// A request that a node got.
@@ -111,6 +112,7 @@ impl TestUds {
         let user = User {
             password: password.to_owned(),
             email: format!("{}@example.com", id.to_lowercase()),
+            tokens: Vec::new(),
         };
         self.state.lock().unwrap().clusters[cluster]
             .users
@@ -121,6 +123,17 @@ impl TestUds {
         let mut state = self.state.lock().unwrap();
         let user = state.clusters[cluster].users.get_mut(id).unwrap();
         email.clone_into(&mut user.email);
+    }
+
+    /// Makes a token good for a user of the first cluster.
+    pub(crate) fn add_token(&self, token: &str, id: &str) {
+        let mut state = self.state.lock().unwrap();
+        let user = state.clusters[0].users.get_mut(id).unwrap();
+        user.tokens.push(format!("Bearer {token}"));
+    }
+
+    pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.server)
     }
 
     pub(crate) fn remove_user(&self, cluster: usize, id: &str) {
@@ -319,10 +332,10 @@ impl State {
             .get("authorization")
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default();
-        let user = cluster
-            .users
-            .get(id)
-            .filter(|user| basic(id, &user.password).reveal() == authorization);
+        let user = cluster.users.get(id).filter(|user| {
+            basic(id, &user.password).reveal() == authorization
+                || user.tokens.iter().any(|token| token == authorization)
+        });
         match (user, below) {
             (None, _) => (401, String::new()),
             (Some(_), "devices") => (

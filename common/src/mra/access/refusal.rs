@@ -223,6 +223,18 @@ impl Realm {
     fn challenge(&self) -> HeaderValue {
         self.0.clone()
     }
+
+    /// The challenge to show a token (RFC 6750 section 3); `fault` says what was wrong with the one that was shown. It must
+    /// be printable ASCII without quotation marks.
+    #[must_use]
+    pub fn bearer_challenge(&self, fault: Option<&'static str>) -> Option<HeaderValue> {
+        let basic = self.0.to_str().ok()?;
+        let realm = basic.strip_prefix("Basic ")?;
+        let fault = fault.map_or_else(String::new, |fault| {
+            format!(", error=\"invalid_token\", error_description=\"{fault}\"")
+        });
+        HeaderValue::try_from(format!("Bearer {realm}{fault}")).ok()
+    }
 }
 
 impl Default for Realm {
@@ -309,6 +321,20 @@ mod tests {
             r#"Basic realm="My \"edge\" \\o/""#
         );
         assert_eq!(Realm::parse("Cisco-Edge"), Ok(Realm::default()));
+    }
+
+    #[test]
+    fn a_token_is_asked_for_in_the_same_realm() {
+        let realm = Realm::default();
+
+        assert_eq!(
+            realm.bearer_challenge(None).unwrap(),
+            "Bearer realm=\"Cisco-Edge\""
+        );
+        assert_eq!(
+            realm.bearer_challenge(Some("it has expired")).unwrap(),
+            "Bearer realm=\"Cisco-Edge\", error=\"invalid_token\", error_description=\"it has expired\""
+        );
     }
 
     #[test]

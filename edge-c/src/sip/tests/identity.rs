@@ -36,6 +36,7 @@ async fn sign_in(sessions: &Sessions, user: &str, from: [u8; 4]) {
         nodes: Vec::new(),
         credential: None,
         edge_name: Domain::parse("edge1.lab.test").unwrap(),
+        until: None,
     };
     sessions.issue(new, clock::unix_now()).await.unwrap();
 }
