@@ -52,6 +52,8 @@ pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a peer may send before a handshake is done: a certificate chain of the longest message there can be (64 KiB, TLS's
 /// own limit is 16 MiB), and one record more.
 pub const TLS_HANDSHAKE_BYTES_MAX: usize = 96 * 1024;
+/// A ticket to go on with a session later (RFC 8446 section 4.6.1): servers put certificates of clients in there at most.
+pub const TLS_TICKET_BYTES_MAX: usize = 16 * 1024;
 
 // --- sockets ---
 

@@ -1,6 +1,6 @@
 //! TLS over a stream for connections that are silent nearly always: one that waits holds keys and no buffer.
 //!
-//! rustls does the handshake and keeps the keys; where records are read and written is one scratch space of the thread.
+//! rustls does the handshake and makes the keys; where records are read and written is one scratch space of the thread.
 //! Knows nothing of certificates' files, names or protocols above.
 
 use std::fmt;
@@ -14,15 +14,17 @@ use rustls::{ClientConfig, ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 mod handshake;
+mod records;
 mod scratch;
-mod traffic;
+mod side;
 
-use traffic::{Opened, Traffic};
+use handshake::Shaken;
+use records::{Opened, Records};
 
 /// A TLS connection whose handshake is done.
 pub struct LeanTls<T> {
     io: T,
-    traffic: Traffic,
+    records: Records,
     /// Ciphertext that has come and is no whole record, or has not been looked at.
     unread: Vec<u8>,
     /// Plaintext that the last reader had no room for.
@@ -79,13 +81,13 @@ where
 }
 
 impl<T> LeanTls<T> {
-    const fn new(io: T, traffic: Traffic, unread: Vec<u8>, unsent: Vec<u8>) -> Self {
+    fn new(io: T, records: Records, shaken: Shaken) -> Self {
         Self {
             io,
-            traffic,
-            unread,
+            records,
+            unread: shaken.unread,
             unclaimed: Vec::new(),
-            unsent,
+            unsent: shaken.unsent,
             state: State {
                 is_read_closed: false,
                 is_write_closed: false,
@@ -151,29 +153,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin> LeanTls<T> {
         })
     }
 
-    fn open(&mut self, records: &mut [u8], out: &mut ReadBuf<'_>) -> Result<Opened, rustls::Error> {
+    fn open(&mut self, octets: &mut [u8], out: &mut ReadBuf<'_>) -> Result<Opened, rustls::Error> {
         let Self {
-            traffic,
-            unclaimed,
-            unsent,
-            ..
+            records, unclaimed, ..
         } = self;
-        let opened = traffic.open(
-            records,
-            &mut |plaintext| {
-                let (now, later) = plaintext.split_at(plaintext.len().min(out.remaining()));
-                out.put_slice(now);
-                unclaimed.extend_from_slice(later);
-            },
-            unsent,
-        )?;
+        let opened = records.open(octets, &mut |plaintext| {
+            let (now, later) = plaintext.split_at(plaintext.len().min(out.remaining()));
+            out.put_slice(now);
+            unclaimed.extend_from_slice(later);
+        })?;
         self.state.is_read_closed |= opened.is_closed;
         Ok(opened)
     }
 
     /// Tells the peer why its records are refused, if it takes that at once.
     fn fail(&mut self, cx: &mut Context<'_>, error: rustls::Error) -> io::Error {
-        self.traffic.alert(&mut self.unsent);
+        self.records.fail(&error, &mut self.unsent);
         self.state.is_write_closed = true;
         drop(self.poll_send(cx));
         io::Error::new(io::ErrorKind::InvalidData, error)
@@ -256,7 +251,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LeanTls<T> {
             return Poll::Ready(Ok(0));
         }
         let sealed = scratch::with(|space| {
-            let sealed = this.traffic.seal(now, space)?;
+            let sealed = this.records.seal(now, space);
+            let sealed = sealed.map_err(io::Error::other)?;
             let mut rest = scratch::part(space, 0, sealed);
             // What the stream below takes at once needs no place of its own.
             if this.unsent.is_empty()
@@ -280,7 +276,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LeanTls<T> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.state.is_write_closed {
-            this.traffic.close(&mut this.unsent);
+            this.records.close(&mut this.unsent);
             this.state.is_write_closed = true;
         }
         ready!(this.poll_send(cx))?;

@@ -12,7 +12,8 @@ use rustls::unbuffered::ConnectionState;
 use rustls::{ClientConfig, CommonState, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::traffic::{Side, Traffic, drain, encode};
+use super::records::{Kernel, Records};
+use super::side::{Side, drain, encode};
 use super::{Agreed, LeanTls};
 use crate::limits;
 
@@ -27,6 +28,7 @@ where
     // A handful of counted references: rustls tells the server name of such a connection to nobody else.
     let mut config = config.clone();
     config.cert_resolver = Arc::<Asked>::clone(&asked);
+    config.enable_secret_extraction = true;
     let side = UnbufferedServerConnection::new(Arc::new(config)).map_err(io::Error::other)?;
     let mut side = Box::new(side);
     let shaken = Box::pin(shake(&mut io, side.as_mut())).await?;
@@ -39,10 +41,12 @@ where
         server_name,
         ..agreed(&side)
     };
-    Ok((
-        LeanTls::new(io, Traffic::Server(side), shaken.unread, shaken.unsent),
-        agreed,
-    ))
+    let (secrets, kernel) = side
+        .dangerous_into_kernel_connection()
+        .map_err(io::Error::other)?;
+    let records = Records::new(secrets, Kernel::Server(Box::new(kernel)));
+    let records = records.map_err(io::Error::other)?;
+    Ok((LeanTls::new(io, records, shaken), agreed))
 }
 
 pub(super) async fn connect<T>(
@@ -53,14 +57,18 @@ pub(super) async fn connect<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let side = UnbufferedClientConnection::new(config, name).map_err(io::Error::other)?;
+    let mut config = ClientConfig::clone(&config);
+    config.enable_secret_extraction = true;
+    let side = UnbufferedClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
     let mut side = Box::new(side);
     let shaken = Box::pin(shake(&mut io, side.as_mut())).await?;
     let agreed = agreed(&side);
-    Ok((
-        LeanTls::new(io, Traffic::Client(side), shaken.unread, shaken.unsent),
-        agreed,
-    ))
+    let (secrets, kernel) = side
+        .dangerous_into_kernel_connection()
+        .map_err(io::Error::other)?;
+    let records = Records::new(secrets, Kernel::Client(Box::new(kernel)));
+    let records = records.map_err(io::Error::other)?;
+    Ok((LeanTls::new(io, records, shaken), agreed))
 }
 
 fn agreed(common: &CommonState) -> Agreed {
@@ -104,11 +112,11 @@ enum Step {
 }
 
 /// What is left when the handshake is done.
-struct Shaken {
+pub(super) struct Shaken {
     /// What came behind its last record.
-    unread: Vec<u8>,
+    pub(super) unread: Vec<u8>,
     /// Tickets, which no client waits for: one that does not read yet is not waited for either.
-    unsent: Vec<u8>,
+    pub(super) unsent: Vec<u8>,
 }
 
 async fn shake<T, S>(io: &mut T, side: &mut S) -> io::Result<Shaken>

@@ -196,6 +196,22 @@ async fn a_handshake_that_fails_is_told_to_the_peer() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_is_not_trusted_is_refused_and_the_server_told() {
+    let (ours, theirs) = (configs(), configs());
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let accepting = tokio::spawn(TlsAcceptor::from(theirs.server).accept(far));
+
+    let refused = connect(near, ours.client, name()).await.map(|_| ());
+
+    assert_eq!(
+        HandshakeOutcome::of(&refused),
+        HandshakeOutcome::BadCertificate
+    );
+    let told = accepting.await.unwrap().map(|_| ());
+    assert_eq!(HandshakeOutcome::of(&told), HandshakeOutcome::Alert);
+}
+
+#[tokio::test]
 async fn what_is_not_tls_is_refused() {
     let configs = configs();
     for text in ["GET / HTTP/1.1\r\n\r\n", "<?xml version='1.0'?>"] {
@@ -263,6 +279,41 @@ async fn a_forged_record_ends_the_connection_with_an_alert() {
     let told = client.read(&mut [0; 8]).await.map(|_| ());
     assert_eq!(HandshakeOutcome::of(&told), HandshakeOutcome::Alert);
     assert!(server.write(b"more").await.is_err());
+}
+
+#[tokio::test]
+async fn what_may_not_come_after_a_handshake_ends_the_connection() {
+    let configs = configs();
+    for (octets, error) in [
+        // A record in the clear, one longer than there can be, and one of a kind that nobody knows.
+        (&[22, 3, 3, 0, 4, 0, 0, 0, 0][..], "InappropriateMessage"),
+        (&[23, 3, 3, 0x48, 1], "PeerSentOversizedRecord"),
+        (&[99, 3, 3, 0, 1, 0], "InappropriateMessage"),
+        (&[20, 3, 3, 0, 1, 1], "InappropriateMessage"),
+        (&[23, 3, 3, 0, 0], "DecryptError"),
+    ] {
+        let (mut client, mut server, _) = to_server(&configs, 1 << 16).await;
+        client.get_mut().0.write_all(octets).await.unwrap();
+
+        let refused = server.read(&mut [0; 8]).await.unwrap_err();
+
+        let told = format!("{:?}", refused.get_ref().unwrap());
+        assert!(told.starts_with(error), "{octets:?} {told}");
+    }
+}
+
+#[tokio::test]
+async fn requests_to_change_keys_are_answered_once_and_with_the_next_words() {
+    let configs = configs();
+    let (mut client, mut server, _) = to_server(&configs, 1 << 16).await;
+    for _ in 0..1000 {
+        client.get_mut().1.refresh_traffic_keys().unwrap();
+        client.write_all(b"x").await.unwrap();
+        server.read_exact(&mut [0]).await.unwrap();
+    }
+
+    assert_eq!(server.held_bytes(), 0);
+    exchange(client, server, 10).await;
 }
 
 #[tokio::test]
