@@ -30,7 +30,7 @@ impl Figure {
         match self {
             Self::RegistersPerSecond => "REGISTER/s",
             Self::CpuPerRegister => "CPU per REGISTER, us",
-            Self::CallsPerSecond => "calls/s",
+            Self::CallsPerSecond => "calls/s, 200 offered",
             Self::CpuPerCall => "CPU per call, us",
             Self::CpuPerMessage => "CPU per message of a call, us",
             Self::MemoryAtStart => "memory at start, MB",

@@ -3,9 +3,11 @@
 mod answerer;
 mod phone;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -79,46 +81,80 @@ impl Phones {
         })
     }
 
-    /// Lets all of them do something for a while.
+    /// Lets all of them do something in turn for a while, some at a time.
     pub(crate) fn work(&self, deed: Deed, length: Duration) -> Result<Done> {
         let mut phones = self
             .phones
             .lock()
             .map_err(|_| anyhow!("a phone has failed"))?;
+        let before: u64 = phones.iter().map(Phone::messages).sum();
+        let queue = Arc::new(Mutex::new(VecDeque::from(std::mem::take(&mut *phones))));
         let start = Instant::now();
-        let mut done = Done {
-            deeds: 0,
-            messages: 0,
-            took: Duration::ZERO,
-        };
-        let own = std::mem::take(&mut *phones);
-        self.runtime.block_on(async {
+        let deeds = self.runtime.block_on(async {
             let mut tasks = JoinSet::new();
-            for mut phone in own {
-                tasks.spawn(async move {
-                    let (mut deeds, messages) = (0, phone.messages());
-                    while start.elapsed() < length {
-                        match deed {
-                            Deed::Register => phone.renew().await?,
-                            Deed::Call => phone.call().await?,
-                        }
-                        deeds += 1;
-                    }
-                    let messages = phone.messages() - messages;
-                    Ok::<_, anyhow::Error>((phone, deeds, messages))
-                });
+            let begun = Arc::<AtomicU32>::default();
+            for _ in 0..AT_WORK {
+                let pace = deed.pace().map(|pace| (Arc::clone(&begun), pace));
+                let queue = Arc::clone(&queue);
+                tasks.spawn(in_turn(queue, deed, pace, (start, start + length)));
             }
+            let mut deeds = 0;
             while let Some(task) = tasks.join_next().await {
-                let (phone, deeds, messages) = task??;
-                phones.push(phone);
-                done.deeds += deeds;
-                done.messages += messages;
+                deeds += task??;
             }
-            Ok::<_, anyhow::Error>(())
+            Ok::<_, anyhow::Error>(deeds)
         })?;
-        done.took = start.elapsed();
-        Ok(done)
+        let took = start.elapsed();
+        phones.extend(lock(&queue).drain(..));
+        let after: u64 = phones.iter().map(Phone::messages).sum();
+        Ok(Done {
+            deeds,
+            messages: after - before,
+            took,
+        })
     }
+}
+
+/// Takes the phone that has waited longest, again and again.
+async fn in_turn(
+    queue: Arc<Mutex<VecDeque<Phone>>>,
+    deed: Deed,
+    pace: Option<(Arc<AtomicU32>, Duration)>,
+    (start, end): (Instant, Instant),
+) -> Result<u64> {
+    let mut deeds = 0;
+    while Instant::now() < end {
+        if let Some((begun, pace)) = &pace {
+            let due = start + *pace * begun.fetch_add(1, Ordering::Relaxed);
+            if due >= end {
+                break;
+            }
+            tokio::time::sleep_until(due.into()).await;
+        }
+        let next = lock(&queue).pop_front();
+        let mut phone = next.context("fewer phones than are at work")?;
+        match deed {
+            Deed::Register => phone.renew().await?,
+            Deed::Call => phone.call().await?,
+        }
+        lock(&queue).push_back(phone);
+        deeds += 1;
+    }
+    Ok(deeds)
+}
+
+impl Deed {
+    /// The time between two of them, if they are not done as fast as can be.
+    const fn pace(self) -> Option<Duration> {
+        match self {
+            Self::Register => None,
+            Self::Call => Some(Duration::from_micros(1_000_000 / CALLS_PER_SECOND)),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn connector(authority: &Path) -> Result<TlsConnector> {
@@ -134,3 +170,7 @@ fn connector(authority: &Path) -> Result<TlsConnector> {
 
 /// Phones that connect at the same time.
 const AT_A_TIME: usize = 16;
+/// Calls that begin in a second. Ports of media rest for half a minute after a call: far more calls would use them up.
+pub(crate) const CALLS_PER_SECOND: u64 = 200;
+/// Phones that register or call at the same time.
+const AT_WORK: usize = 32;

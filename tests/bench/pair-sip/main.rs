@@ -32,13 +32,19 @@ fn main() -> Result<ExitCode> {
         }
     };
     ensure_alone()?;
-    let stage = Stage::start(&arguments)?;
+    let mut stage = Stage::start(&arguments)?;
     if arguments.serve {
         stage.describe(&mut io::stderr())?;
         io::read_to_string(io::stdin())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let results = measure::run(&stage, &arguments)?;
+    let results = match measure::run(&stage, &arguments) {
+        Ok(results) => results,
+        Err(error) => {
+            stage.keep_logs();
+            return Err(error);
+        }
+    };
     let text = if arguments.json {
         report::json(&results)?
     } else {

@@ -56,7 +56,7 @@ pub(crate) fn run(stage: &Stage, arguments: &Arguments) -> Result<Results> {
     let sizes = arguments.sizes();
     // Everybody has done everything once: what is measured afterwards is what a further phone costs.
     let phones: Vec<Phones> = (0..count)
-        .map(|index| stage.phones(index, sizes.phones))
+        .map(|index| stage.phones(index, AT_WORK, sizes.phones))
         .collect::<Result<_>>()?;
     for phones in &phones {
         for deed in [Deed::Register, Deed::Call] {
@@ -159,7 +159,7 @@ impl Results {
 fn idle(stage: &Stage, index: usize, sizes: Sizes) -> Result<f64> {
     let chain = stage.chains.get(index).context("no such chain")?;
     let before = usage::memory(&chain.pids()?)?;
-    let held = stage.phones(index, sizes.idle_phones)?;
+    let held = stage.phones(index, IDLE, sizes.idle_phones)?;
     thread::sleep(SETTLE);
     let after = usage::memory(&chain.pids()?)?;
     drop(held);
@@ -188,6 +188,9 @@ fn say(run: &Run, chain: ChainName, figures: &[(Figure, f64)]) -> Result<()> {
     Ok(())
 }
 
+/// Groups of phones.
+const AT_WORK: usize = 0;
+const IDLE: usize = 1;
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Until transactions are forgotten that the registrations needed (64 * T1).
 const SETTLE: Duration = Duration::from_secs(35);

@@ -90,15 +90,15 @@ impl Stage {
         })
     }
 
-    /// So many phones that are registered through a chain.
-    pub(crate) fn phones(&self, index: usize, count: usize) -> Result<Phones> {
+    /// So many phones that are registered through a chain; those of another group are others.
+    pub(crate) fn phones(&self, index: usize, group: usize, count: usize) -> Result<Phones> {
         let chain = self.chains.get(index).context("no such chain")?;
         let target = Target {
             address: chain.address,
             name: EDGE,
             authority: &self.dir.path().join("public/ca.pem"),
             // Nobody has the number of another chain's phone.
-            first_user: 100_000 * (index + 1) + 10_000 * usize::from(count > 100),
+            first_user: 100_000 * (index + 1) + 10_000 * group,
         };
         let phones = Phones::register(&self.runtime, &target, count);
         phones.with_context(|| {
@@ -108,6 +108,11 @@ impl Stage {
                 self.dir.path().display()
             )
         })
+    }
+
+    /// Leaves configurations and logs where they are.
+    pub(crate) fn keep_logs(&mut self) {
+        self.dir.disable_cleanup(true);
     }
 
     /// Where everything is, for somebody who brings a load.
