@@ -106,6 +106,8 @@ pub const HTTP2_LOCAL_ERROR_RESETS_MAX: usize = 1024;
 
 /// Bytes of the control stream that wait to be written; the rest waits in its bounded queue.
 pub const CONTROL_WRITE_BUFFER_BYTES: usize = 64 * 1024;
+/// Bytes of the control stream that are read in one; some messages.
+pub const CONTROL_READ_BUFFER_BYTES: usize = 4 * 1024;
 
 // --- sessions ---
 
@@ -823,6 +825,8 @@ pub const SIP_INNER_QUEUE_MESSAGES: usize = 4096;
 pub const SIP_INNER_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 /// What is handed to the system in one write.
 pub const SIP_INNER_WRITE_BYTES: usize = 64 * 1024;
+/// And read in one: a few messages.
+pub const SIP_INNER_READ_BYTES: usize = 16 * 1024;
 /// Messages that are told as lost when a connection breaks before its peer has said anything: a burst of registrations.
 pub const SIP_INNER_UNCONFIRMED_MAX: usize = 1024;
 /// A connection inside on which nothing moves either way is closed: those to nodes are probed far more often.

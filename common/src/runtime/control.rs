@@ -145,6 +145,8 @@ impl<T: AsyncRead + AsyncWrite> Shell<T> {
             outbound,
             is_flushed,
         } = self;
+        // Without room it would be read in pieces of 64 octets.
+        inbound.reserve(limits::CONTROL_READ_BUFFER_BYTES);
         let has_work = !outbound.is_empty() || !*is_flushed;
         let writing = async {
             if outbound.is_empty() {
@@ -165,7 +167,9 @@ impl<T: AsyncRead + AsyncWrite> Shell<T> {
                 outbound.advance(written?);
             }
             message = outgoing.recv() => match message {
-                Some(message) => control.send(&message)?,
+                Some(message) => {
+                    control.send(&message)?;
+                }
                 None => return Err(Ended::Shutdown),
             },
             () = tokio::time::sleep(timeout) => control.handle_timeout(clock::both()),

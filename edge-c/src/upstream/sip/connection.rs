@@ -154,6 +154,8 @@ impl<T> Pump<T> {
             is_closing,
             ..
         } = self;
+        // Without room it would be read in pieces of 64 octets.
+        inbound.reserve(limits::SIP_INNER_READ_BYTES);
         let has_work = !outbound.is_empty() || !*is_flushed;
         if *is_closing && !has_work {
             return Err(Ended::Finished);
