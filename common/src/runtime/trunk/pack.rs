@@ -58,8 +58,16 @@ impl Packer {
             return false;
         }
         if self.open.is_empty() {
-            // What was split off goes back to this buffer once it was sent, so it is allocated once.
-            self.open.reserve(max.max(limits::TRUNK_ARENA_BYTES));
+            // What was split off goes back to this buffer once it was sent. At the beginning of a turn everything was:
+            // made ready then, the buffer is allocated once.
+            let room = if self.full.is_empty() {
+                limits::TRUNK_ARENA_BYTES / 2
+            } else {
+                max
+            };
+            if self.open.capacity() < room {
+                self.open.reserve(max.max(limits::TRUNK_ARENA_BYTES));
+            }
         }
         self.open.extend_from_slice(&length.to_be_bytes());
         for piece in pieces {

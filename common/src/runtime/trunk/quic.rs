@@ -198,10 +198,11 @@ impl Quic {
         let Some(received) = socket.receive()? else {
             return Ok(false);
         };
+        // Before the first packet, when nobody holds those of the last time: then the buffer is used again.
+        if arena.capacity() < received.bytes.len() {
+            arena.reserve(limits::TRUNK_ARENA_BYTES.max(received.bytes.len()));
+        }
         for packet in received.bytes.chunks(received.segment) {
-            if arena.capacity() < packet.len() {
-                arena.reserve(limits::TRUNK_ARENA_BYTES);
-            }
             arena.extend_from_slice(packet);
             transmit.clear();
             let packet = arena.split();
