@@ -764,6 +764,8 @@ pub const MEDIA_ORDERS_MAX: usize = 4096;
 pub const MEDIA_COMMANDS_MAX: usize = 4096;
 /// How often streams are looked through for silent ones, and ports counted.
 pub const MEDIA_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Between a change of media and what follows from it for ports: far shorter than the spare ones last.
+pub const MEDIA_DESK_PAUSE: Duration = Duration::from_millis(5);
 /// Public ports that edge-e has not answered for after this time are asked for again.
 pub const MEDIA_ALLOCATION_TIMEOUT: Duration = Duration::from_secs(20);
 // --- media: trunk and threads ---

@@ -164,7 +164,8 @@ impl Media {
                     // The engine has said why.
                     None => return,
                 },
-                () = self.desk.changed() => {}
+                // A call changes several things in a row: they are done together.
+                () = self.desk.changed() => tokio::time::sleep(limits::MEDIA_DESK_PAUSE).await,
                 _ = tick.tick() => {}
             }
             let mut desk = self.desk.lock();

@@ -169,6 +169,13 @@ impl<T: AsyncRead + AsyncWrite> Shell<T> {
             message = outgoing.recv() => match message {
                 Some(message) => {
                     control.send(&message)?;
+                    // What was said together leaves together.
+                    for _ in 0..limits::CONTROL_CHANNEL_MAX {
+                        let Ok(message) = outgoing.try_recv() else {
+                            break;
+                        };
+                        control.send(&message)?;
+                    }
                 }
                 None => return Err(Ended::Shutdown),
             },

@@ -164,6 +164,10 @@ impl Engine {
     fn run(mut self) {
         loop {
             let now = clock::now();
+            // First the waker, then the orders, so that one that comes meanwhile wakes anew; then the packets that they are for.
+            if self.is_called() {
+                self.waker.settle();
+            }
             if self.take_orders(now).is_err() {
                 return;
             }
@@ -185,6 +189,12 @@ impl Engine {
         }
     }
 
+    /// Whether somebody has called the waker.
+    fn is_called(&self) -> bool {
+        let mut ready = (0..).map_while(|number| self.poller.ready(number));
+        ready.any(|token| token == WAKER)
+    }
+
     /// Passes on everything that has come; `false` if nothing had.
     fn turn(&mut self, now: Instant) -> bool {
         let mut has_moved = false;
@@ -193,8 +203,9 @@ impl Engine {
                 break;
             };
             if token == WAKER {
-                self.waker.settle();
-            } else if let Some(trunk) = trunk_of(token).and_then(|at| self.trunks.get_mut(at)) {
+                continue;
+            }
+            if let Some(trunk) = trunk_of(token).and_then(|at| self.trunks.get_mut(at)) {
                 trunk.is_ready = true;
             } else {
                 let trunks = &mut self.trunks;

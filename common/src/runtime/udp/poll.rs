@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -79,7 +80,14 @@ fn milliseconds_up(wait: Duration) -> EpollTimeout {
 
 /// Ends the sleep of a media thread from any other thread. Clones wake the same thread.
 #[derive(Clone, Debug)]
-pub struct Waker(Arc<EventFd>);
+pub struct Waker(Arc<Call>);
+
+#[derive(Debug)]
+struct Call {
+    event: EventFd,
+    /// Somebody has called since the thread last looked: another call would say nothing new.
+    is_made: AtomicBool,
+}
 
 impl Waker {
     /// A waker; its thread adds it to its [`Poller`].
@@ -88,25 +96,32 @@ impl Waker {
     /// The system's error.
     pub fn new() -> io::Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        Ok(Self(Arc::new(EventFd::from_flags(flags)?)))
+        Ok(Self(Arc::new(Call {
+            event: EventFd::from_flags(flags)?,
+            is_made: AtomicBool::new(false),
+        })))
     }
 
     /// Ends the sleep, or the next one.
     pub fn wake(&self) {
-        // Fails only when it is already as awake as can be.
-        self.0.write(1).ok();
+        if !self.0.is_made.swap(true, Ordering::AcqRel) {
+            // Fails only when it is already as awake as can be.
+            self.0.event.write(1).ok();
+        }
     }
 
     /// Lets the thread sleep again; called by the thread itself, before it looks for what it was woken for.
     pub fn settle(&self) {
         // Fails only when nobody has called.
-        self.0.read().ok();
+        self.0.event.read().ok();
+        // Whoever calls from here on is heard anew, and what came before is looked for after this.
+        self.0.is_made.swap(false, Ordering::AcqRel);
     }
 }
 
 impl AsFd for Waker {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.0.event.as_fd()
     }
 }
 
