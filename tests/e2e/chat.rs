@@ -1,5 +1,11 @@
 //! Chat and presence: clients outside, IM and Presence nodes inside, and an edge between them.
 
+mod configuration;
+mod hint;
+mod loss;
+mod opening;
+mod pair;
+mod policy;
 mod reference;
 mod scenario;
 mod scene;

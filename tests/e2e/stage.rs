@@ -32,7 +32,7 @@ pub(crate) struct Stage {
     pub(crate) pki: Pki,
     dir: TempDir,
     /// IM and Presence: ports that are open, and nobody behind them.
-    _presence: Vec<TcpListener>,
+    pub(crate) presence: Vec<TcpListener>,
 }
 
 impl Stage {
@@ -78,7 +78,7 @@ impl Stage {
             zones,
             pki,
             dir,
-            _presence: presence,
+            presence,
         }
     }
 

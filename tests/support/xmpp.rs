@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`prosody`], [`ejabberd`] | IM and Presence nodes |
+//! | [`imp`] | one that speaks what they can't: CISCO-VTG-TOKEN, one-time passwords, hints of nodes |
 //! | [`reference_edge`] | `HAProxy` in the DMZ, in place of the pair |
 //! | [`chatter`] | slixmpp outside: signs in, talks, resumes |
 //! | [`page`] | `@xmpp/client`, over WebSocket |
@@ -11,6 +12,7 @@
 pub mod chatter;
 mod daemon;
 pub mod ejabberd;
+pub mod imp;
 pub mod page;
 pub mod prosody;
 pub mod reference_edge;

@@ -135,3 +135,22 @@ pub(crate) fn resume(scene: &Scene) {
     assert_eq!(count("session"), 1, "{seen:#?}");
     assert_eq!(count("message"), 3, "{seen:#?}");
 }
+
+/// A page that may not come in.
+pub(crate) fn foreign_page(scene: &Scene, origin: &str, url: &str) {
+    let plan = page::Plan {
+        origin,
+        url,
+        domain: DOMAIN,
+        user: ("alice", &password("alice")),
+        peer: "bob@example.com",
+    };
+    let page = Page::open(&scene.client(), scene.path(), plan).unwrap();
+
+    page.wait("error ").unwrap();
+    let lines = page.lines().unwrap();
+    assert!(
+        lines.iter().all(|line| !line.starts_with("online")),
+        "{lines:#?}"
+    );
+}

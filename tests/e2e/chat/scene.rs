@@ -5,20 +5,66 @@ use std::path::{Path, PathBuf};
 
 use certs::{Identity, Leaf, Pki, Plan};
 use support::netns::{self, Zones};
+use support::pair::Size;
 use support::place::Place;
+use support::tls_client::Dialer;
 use support::xmpp::chatter::{self, Chatter, Mode};
 use support::xmpp::{Daemon, ejabberd, prosody, reference_edge};
 use tempfile::TempDir;
 
-use crate::stage::DOMAIN;
+use super::configuration;
+use crate::stage::{DOMAIN, Stage};
 
 /// Nodes and what stands before them. Dropped in this order.
 pub(crate) struct Scene {
-    /// `imp1` and `imp2`: every account on both.
+    /// `imp1` and `imp2`, then `imp3` if it is there: every account on all.
     pub(crate) nodes: Vec<Daemon>,
+    ground: Before,
+}
+
+/// What stands between clients and nodes, and where.
+enum Before {
+    /// Ends TLS and knows nothing of XMPP.
+    Reference(Box<Reference>),
+    /// What all this is about.
+    Pair(Box<Stage>),
+}
+
+struct Reference {
     edge: Daemon,
     zones: Zones,
     dir: TempDir,
+}
+
+/// What distinguishes one pair's surroundings from another's.
+pub(crate) struct Setup {
+    /// How edge-c reaches nodes: `starttls` or `tls`.
+    pub(crate) scheme: &'static str,
+    /// TLS of the nodes, see [`prosody::Plan::protocol`].
+    pub(crate) protocol: &'static str,
+    /// Whether ejabberd stands there for the other domain.
+    pub(crate) has_other_domain: bool,
+    /// Whether anything stands there at all; else the test starts nodes of its own.
+    pub(crate) has_nodes: bool,
+    /// `session_gate`.
+    pub(crate) gate: &'static str,
+    /// Keys of `[[xmpp.domain]]` beside the names and the nodes.
+    pub(crate) domain: Vec<(&'static str, toml::Value)>,
+    /// Keys of edge-e's `[xmpp]` beside the listeners.
+    pub(crate) edge: Vec<(&'static str, toml::Value)>,
+}
+
+impl Setup {
+    /// Two Prosody nodes over STARTTLS, and nothing unusual.
+    pub(crate) const USUAL: Self = Self {
+        scheme: "starttls",
+        protocol: "tlsv1_2+",
+        has_other_domain: false,
+        has_nodes: true,
+        gate: "off",
+        domain: Vec::new(),
+        edge: Vec::new(),
+    };
 }
 
 impl Scene {
@@ -26,7 +72,8 @@ impl Scene {
     pub(crate) fn reference() -> Self {
         let ground = Ground::new();
         let inside = ground.zones.inside();
-        let start = |number| prosody::start(&inside, ground.dir.path(), &ground.prosody(number));
+        let plan = |number| prosody_plan(&ground.pki, number);
+        let start = |number| prosody::start(&inside, ground.dir.path(), &plan(number));
         let nodes = [1, 2].map(|number| start(number).unwrap());
         ground.stand(nodes.into(), DOMAIN, &[41, 42])
     }
@@ -39,17 +86,75 @@ impl Scene {
         ground.stand(vec![node], OTHER_DOMAIN, &[43])
     }
 
+    /// The pair before two Prosody nodes.
+    pub(crate) fn pair() -> Self {
+        Self::pair_with(&Setup::USUAL)
+    }
+
+    /// The pair in other surroundings.
+    pub(crate) fn pair_with(setup: &Setup) -> Self {
+        let mut stage = Stage::prepare(Size::ONE);
+        write_identities(&stage.pki, stage.path());
+        let inside = stage.zones.inside();
+        let mut nodes = Vec::new();
+        if setup.has_nodes {
+            for number in [1, 2] {
+                let mut plan = prosody_plan(&stage.pki, number);
+                plan.protocol = setup.protocol;
+                nodes.push(prosody::start(&inside, stage.path(), &plan).unwrap());
+            }
+        }
+        if setup.has_other_domain {
+            let plan = ejabberd_plan(&stage.pki);
+            nodes.push(ejabberd::start(&inside, stage.path(), &plan).unwrap());
+        }
+        configuration::edge_e(&mut stage.pair.edges[0], setup);
+        configuration::edge_c(&mut stage.pair.cores[0], setup);
+        stage.pair.start().unwrap();
+        let ground = Before::Pair(Box::new(stage));
+        Self { nodes, ground }
+    }
+
+    /// The pair and what is around it.
+    pub(crate) fn stage(&mut self) -> &mut Stage {
+        match &mut self.ground {
+            Before::Pair(stage) => stage,
+            Before::Reference(_) => unreachable!("only for tests of the pair"),
+        }
+    }
+
+    /// A client that says what it is told, byte for byte; `port` is 5222 or 5223.
+    pub(crate) fn dialer(&self, port: u16, domain: &str) -> Dialer {
+        let socket = SocketAddr::new(first(netns::public(11)), port);
+        let alpn = if port == 5223 {
+            &["xmpp-client"][..]
+        } else {
+            &[]
+        };
+        Dialer::new(&self.client(), socket, domain, &self.authorities(), alpn).unwrap()
+    }
+
     /// A client of that user of the first domain, which has not connected yet.
     pub(crate) fn chatter(&self, user: &str, change: impl FnOnce(&mut chatter::Plan)) -> Chatter {
-        let mut plan = chatter::Plan {
-            jid: format!("{user}@{DOMAIN}/desk"),
+        let mut plan = self.plan(user, DOMAIN);
+        change(&mut plan);
+        self.chatter_at(&self.client(), &plan)
+    }
+
+    /// The same elsewhere.
+    pub(crate) fn chatter_at(&self, place: &Place, plan: &chatter::Plan) -> Chatter {
+        Chatter::start(place, self.path(), plan).unwrap()
+    }
+
+    /// What a client of that user is told.
+    pub(crate) fn plan(&self, user: &str, domain: &str) -> chatter::Plan {
+        chatter::Plan {
+            jid: format!("{user}@{domain}/desk"),
             password: password(user),
             authorities: self.authorities(),
             mechanism: None,
             tls: None,
-        };
-        change(&mut plan);
-        Chatter::start(&self.client(), self.dir.path(), &plan).unwrap()
+        }
     }
 
     /// One that has signed in.
@@ -61,8 +166,12 @@ impl Scene {
 
     /// The logs of the nodes and of what is before them.
     pub(crate) fn logs(&self) -> String {
-        let daemons = self.nodes.iter().chain([&self.edge]);
-        daemons.map(|daemon| daemon.log().unwrap()).collect()
+        let edge = match &self.ground {
+            Before::Reference(reference) => reference.edge.log().unwrap(),
+            Before::Pair(stage) => stage.logs(),
+        };
+        let nodes = self.nodes.iter().map(|node| node.log().unwrap());
+        nodes.chain([edge]).collect()
     }
 
     /// Where clients connect to.
@@ -76,15 +185,25 @@ impl Scene {
 
     /// The zone of clients.
     pub(crate) fn client(&self) -> Place {
-        self.zones.client()
+        self.zones().client()
+    }
+
+    pub(crate) fn zones(&self) -> &Zones {
+        match &self.ground {
+            Before::Reference(reference) => &reference.zones,
+            Before::Pair(stage) => &stage.zones,
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.dir.path()
+        match &self.ground {
+            Before::Reference(reference) => reference.dir.path(),
+            Before::Pair(stage) => stage.path(),
+        }
     }
 
     fn authorities(&self) -> PathBuf {
-        self.dir.path().join("authorities.pem")
+        self.path().join("authorities.pem")
     }
 }
 
@@ -101,16 +220,12 @@ impl Ground {
         let domains = [DOMAIN, OTHER_DOMAIN].map(str::to_owned);
         let pki = Pki::generate(&Plan::for_domains(&domains, 2, 2)).unwrap();
         pki.write_to(dir.path()).unwrap();
-        write_edge_identity(&pki, dir.path());
+        write_identities(&pki, dir.path());
         let zones = Zones::new().unwrap();
         // What passes the reference edge untouched shows a node's certificate.
         let both = format!("{}{}", pki.public.pem(), pki.inside.pem());
         std::fs::write(dir.path().join("authorities.pem"), both).unwrap();
         Self { zones, pki, dir }
-    }
-
-    fn prosody(&self, number: u8) -> prosody::Plan {
-        prosody_plan(&self.pki, number)
     }
 
     fn stand(self, nodes: Vec<Daemon>, domain: &str, numbers: &[u8]) -> Scene {
@@ -129,9 +244,11 @@ impl Ground {
         let edge = reference_edge::start(&self.zones.dmz(), self.dir.path(), &plan).unwrap();
         Scene {
             nodes,
-            edge,
-            zones: self.zones,
-            dir: self.dir,
+            ground: Before::Reference(Box::new(Reference {
+                edge,
+                zones: self.zones,
+                dir: self.dir,
+            })),
         }
     }
 }
@@ -173,21 +290,22 @@ fn accounts() -> Vec<(String, String)> {
     users.map(|user| (user.to_owned(), password(user))).to_vec()
 }
 
-/// Pages are told an address, so it must stand in the certificate.
-fn write_edge_identity(pki: &Pki, dir: &Path) {
+/// Pages are told an address, so it must stand in the edge's certificate. Clients trust the public authority alone.
+fn write_identities(pki: &Pki, dir: &Path) {
     let names = [&format!("edge1.{DOMAIN}"), DOMAIN, OTHER_DOMAIN].map(str::to_owned);
     let leaf = Leaf::server(&names).with_addresses(&netns::public(11));
     let identity = pki.public.issue(&leaf).unwrap();
     identity.write_to(&dir.join("public/edge1")).unwrap();
+    std::fs::write(dir.join("authorities.pem"), pki.public.pem()).unwrap();
 }
 
 /// Nodes have their own name and that of the domain in one certificate.
-fn node_identity(pki: &Pki, number: u8, domain: &str) -> Identity {
+pub(crate) fn node_identity(pki: &Pki, number: u8, domain: &str) -> Identity {
     let names = [format!("imp{number}.{domain}"), domain.to_owned()];
     pki.inside.issue(&Leaf::server(&names)).unwrap()
 }
 
 /// The IPv4 one of two.
-fn first([address, _]: [IpAddr; 2]) -> IpAddr {
+pub(crate) fn first([address, _]: [IpAddr; 2]) -> IpAddr {
     address
 }

@@ -120,6 +120,18 @@ impl Home {
         address
     }
 
+    /// Pulls the cable out, or puts it back: nobody is told.
+    pub fn set_plugged(&self, is_plugged: bool) -> Result<()> {
+        let state = if is_plugged { "up" } else { "down" };
+        ip(&["-n", &self.name, "link", "set", "lan0", state])?;
+        if !is_plugged {
+            return Ok(());
+        }
+        // Routes go with the cable.
+        let router = format!("192.168.{}.1", self.number);
+        ip(&["-n", &self.name, "route", "add", "default", "via", &router])
+    }
+
     /// From now on the NAT gives datagrams another public address, that of the client's zone with that last number;
     /// TCP connections keep theirs. What a NAT does that has forgotten its mappings.
     pub fn move_datagrams(&self, number: u8) -> Result<()> {

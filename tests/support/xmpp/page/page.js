@@ -11,23 +11,28 @@ globalThis.WebSocket = class extends WebSocket {
   constructor(address, protocols) { super(address, protocols, { origin }); }
 };
 
-const { client, xml } = require('@xmpp/client');
+// Node 18 has it in a module only.
+globalThis.crypto ??= require('node:crypto').webcrypto;
 const say = (...words) => console.log(words.join(' '));
 
-const page = client({ service: url, domain, username, password, resource: 'page' });
-page.reconnect.stop();
+(async () => {
+  // NODE_PATH counts for require alone, and the package is a module.
+  const { client, xml } = await import(require.resolve('@xmpp/client'));
+  const page = client({ service: url, domain, username, password, resource: 'page' });
+  page.reconnect.stop();
 
-page.on('error', (error) => say('error', error.condition || error.code || error.message));
-page.on('status', (status) => say('status', status));
-page.on('stanza', (stanza) => {
-  if (!stanza.is('message') || !stanza.getChildText('body')) return;
-  const body = stanza.getChildText('body');
-  say('heard', body);
-  if (body === 'bye') page.stop();
-});
-page.on('online', async (address) => {
-  say('online', address.toString());
-  await page.send(xml('presence'));
-  await page.send(xml('message', { to: peer, type: 'chat' }, xml('body', {}, 'hello from a page')));
-});
-page.start().catch((error) => say('failed', error.condition || error.name));
+  page.on('error', (error) => say('error', error.condition || error.code || error.message));
+  page.on('status', (status) => say('status', status));
+  page.on('stanza', (stanza) => {
+    if (!stanza.is('message') || !stanza.getChildText('body')) return;
+    const body = stanza.getChildText('body');
+    say('heard', body);
+    if (body === 'bye') page.stop();
+  });
+  page.on('online', async (address) => {
+    say('online', address.toString());
+    await page.send(xml('presence'));
+    await page.send(xml('message', { to: peer, type: 'chat' }, xml('body', {}, 'hello from a page')));
+  });
+  page.start().catch((error) => say('failed', error.condition || error.name));
+})();

@@ -1,0 +1,121 @@
+//! The command line, and how long and how often it means.
+
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+/// Measures XMPP through the pair of edges against an HAProxy pair and an nginx pair: clients over TLS, TLS between, TLS to
+/// the node.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "bench-xmpp", bin_name = "tests/bench/xmpp", after_help = NOTES)]
+pub(crate) struct Arguments {
+    /// Rounds; each measures every chain once, in another order
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub(crate) rounds: u32,
+    /// One round, short, with fewer streams: for development, not for the record
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Measure this alone; may be given several times
+    #[arg(long, value_name = "METRIC", value_enum)]
+    pub(crate) only: Vec<Metric>,
+    /// Leave this chain out; may be given several times
+    #[arg(long, value_name = "CHAIN", value_enum)]
+    pub(crate) without: Vec<ChainName>,
+    /// Print JSON for programs, with every single value
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Metric {
+    /// Memory per authenticated stream that does nothing, at 2,000 and at 9,500
+    Idle,
+    /// Clients that connect, sign in, bind a resource and leave: logins/s, CPU per login
+    Logins,
+    /// Clients that send messages to themselves: messages/s, messages per CPU second
+    Messages,
+}
+
+/// Who takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum ChainName {
+    /// edge-e and edge-c
+    Pair,
+    /// nginx in both roles, module stream
+    Nginx,
+    /// HAProxy in both roles, mode tcp
+    Haproxy,
+}
+
+impl ChainName {
+    /// As the report calls it.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Pair => "pair",
+            Self::Nginx => "nginx",
+            Self::Haproxy => "HAProxy",
+        }
+    }
+
+    /// Whether it is what the pair is compared with.
+    pub(crate) const fn is_peer(self) -> bool {
+        !matches!(self, Self::Pair)
+    }
+}
+
+/// Sizes of one run of each kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// How long logins and messages go on.
+    pub(crate) length: Duration,
+    /// Clients that work at the same time.
+    pub(crate) workers: usize,
+    /// Streams that are there and do nothing: some, then many, which is what 20,000 descriptors a process are enough for.
+    pub(crate) idle: [usize; 2],
+    /// How long a run waits for the machine to be idle before it starts all the same.
+    pub(crate) calm: Duration,
+}
+
+impl Arguments {
+    pub(crate) const fn rounds(&self) -> u32 {
+        if self.quick { 1 } else { self.rounds }
+    }
+
+    pub(crate) const fn sizes(&self) -> Sizes {
+        if self.quick {
+            return Sizes {
+                length: Duration::from_secs(2),
+                workers: 32,
+                idle: [100, 500],
+                calm: Duration::from_secs(2),
+            };
+        }
+        Sizes {
+            length: Duration::from_secs(5),
+            workers: 32,
+            idle: [2_000, 9_500],
+            calm: Duration::from_secs(10),
+        }
+    }
+
+    pub(crate) fn measures(&self, metric: Metric) -> bool {
+        self.only.is_empty() || self.only.contains(&metric)
+    }
+
+    pub(crate) fn chains(&self) -> Vec<ChainName> {
+        let all = ChainName::value_variants().iter().copied();
+        all.filter(|name| !self.without.contains(name)).collect()
+    }
+}
+
+const NOTES: &str = "\
+Everything runs on this machine, in a network namespace of its own. The node behind all chains is a small responder inside
+the measuring program: real servers would be slower than what is measured. Clients use TLS from the first byte, as the
+peers can't speak before it, sign in with PLAIN, and never resume TLS sessions. The peers relay bytes without a look at
+them; the pair reads each stream until it is authenticated, and shares the connections between its two edges. CPU and memory
+are those of both edges together. Compare columns of one run, never figures of two machines.
+
+  tests/bench/xmpp                             the whole comparison, about 4 minutes
+  tests/bench/xmpp --quick --only messages     while you change something
+  tests/bench/xmpp --rounds 9 --json >runs.json";

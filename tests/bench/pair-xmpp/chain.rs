@@ -1,0 +1,66 @@
+//! A chain under test: an edge role that clients reach over TLS, and a core role that reaches the node over TLS.
+
+mod edges;
+mod peers;
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::Result;
+use support::process::Process;
+
+use crate::arguments::ChainName;
+use crate::stage::Ground;
+
+/// A running chain. Ends when dropped.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub(crate) name: ChainName,
+    /// Where clients connect.
+    pub(crate) address: SocketAddr,
+    processes: Vec<Process>,
+}
+
+impl Chain {
+    pub(crate) fn start(name: ChainName, ground: &Ground<'_>) -> Result<Self> {
+        let dir = ground.dir.join(name.label());
+        fs::create_dir_all(&dir)?;
+        let (address, processes) = match name {
+            ChainName::Pair => edges::start(ground, &dir)?,
+            ChainName::Nginx => peers::nginx(ground, &dir)?,
+            ChainName::Haproxy => peers::haproxy(ground, &dir)?,
+        };
+        Ok(Self {
+            name,
+            address,
+            processes,
+        })
+    }
+
+    /// The processes that were started for it; they may have children.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.processes.iter().map(Process::pid).collect()
+    }
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        // In order, as workers outlive a master that is killed; if it fails the process is killed next.
+        for process in &mut self.processes {
+            drop(process.terminate(STOP_LIMIT));
+        }
+    }
+}
+
+pub(crate) const fn loopback(number: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, number))
+}
+
+/// An address of the inner world.
+pub(crate) const fn inside(number: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(127, 7, 7, number))
+}
+
+/// Longer than the grace of the edges.
+const STOP_LIMIT: Duration = Duration::from_secs(10);

@@ -1,0 +1,124 @@
+//! nginx and HAProxy, each in both roles: TLS from clients, mutual TLS between, verified TLS to the node, bytes untouched.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+use support::place::Place;
+use support::process::Process;
+
+use super::loopback;
+use crate::stage::{DOMAIN, Ground};
+
+pub(super) fn haproxy(ground: &Ground<'_>, dir: &Path) -> Result<(SocketAddr, Vec<Process>)> {
+    let pki = |file: &str| ground.dir.join(file);
+    join(&pki("public/edge1"), &dir.join("public.pem"))?;
+    join(&pki("link/edge1"), &dir.join("server.pem"))?;
+    join(&pki("link/edge-c1"), &dir.join("client.pem"))?;
+    let (here, node, authorities) = (dir.display(), ground.node, ground.dir.display());
+    let core = format!(
+        "{HAPROXY}
+listen middle
+  bind 127.0.0.1:4462 ssl crt {here}/server.pem ca-file {authorities}/link/ca.pem verify required
+  server node {node} ssl ca-file {authorities}/inside/ca.pem verify required sni str({DOMAIN}) verifyhost {DOMAIN}
+"
+    );
+    let edge = format!(
+        "{HAPROXY}
+listen public
+  bind 127.0.0.1:4461 ssl crt {here}/public.pem alpn xmpp-client
+  server core 127.0.0.1:4462 ssl crt {here}/client.pem ca-file {authorities}/link/ca.pem verify required sni str(edge1.link.internal)
+"
+    );
+    let start = |name: &str, text: &str, port| {
+        let file = dir.join(format!("{name}.cfg"));
+        fs::write(&file, text)?;
+        let mut command = Command::new("haproxy");
+        // In the foreground: the pid is the one that works.
+        command.arg("-db").arg("-f").arg(&file);
+        spawn(name, command, dir, port)
+    };
+    let processes = vec![
+        start("haproxy-c", &core, 4462)?,
+        start("haproxy-e", &edge, 4461)?,
+    ];
+    Ok((SocketAddr::new(loopback(1), 4461), processes))
+}
+
+pub(super) fn nginx(ground: &Ground<'_>, dir: &Path) -> Result<(SocketAddr, Vec<Process>)> {
+    let (pki, node) = (ground.dir.display(), ground.node);
+    let core = format!(
+        "  ssl_certificate {pki}/link/edge1.pem; ssl_certificate_key {pki}/link/edge1.key;
+  ssl_client_certificate {pki}/link/ca.pem; ssl_verify_client on;
+  proxy_ssl_trusted_certificate {pki}/inside/ca.pem; proxy_ssl_name {DOMAIN};
+  server {{ listen 127.0.0.1:4452 ssl backlog=4096; proxy_pass {node}; }}"
+    );
+    let edge = format!(
+        "  ssl_certificate {pki}/public/edge1.pem; ssl_certificate_key {pki}/public/edge1.key; ssl_alpn xmpp-client;
+  proxy_ssl_certificate {pki}/link/edge-c1.pem; proxy_ssl_certificate_key {pki}/link/edge-c1.key;
+  proxy_ssl_trusted_certificate {pki}/link/ca.pem; proxy_ssl_name edge1.link.internal;
+  server {{ listen 127.0.0.1:4451 ssl backlog=4096; proxy_pass 127.0.0.1:4452; }}"
+    );
+    let start = |name: &str, text: &str, port| {
+        let own = dir.join(name);
+        fs::create_dir_all(&own)?;
+        let here = own.display();
+        let configuration = format!(
+            "daemon off; user root; worker_processes 2; 
+load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+pid {here}/pid; error_log stderr warn;
+events {{ worker_connections 19000; }}
+stream {{
+  ssl_protocols TLSv1.3; ssl_session_cache off; tcp_nodelay on; proxy_timeout 1h;
+  proxy_ssl on; proxy_ssl_verify on; proxy_ssl_server_name on; proxy_ssl_protocols TLSv1.3;
+{text}
+}}
+"
+        );
+        fs::write(own.join("nginx.conf"), configuration)?;
+        let mut command = Command::new("nginx");
+        command.arg("-p").arg(&own).args(["-e", "stderr", "-c"]);
+        command.arg(own.join("nginx.conf"));
+        spawn(name, command, dir, port)
+    };
+    let processes = vec![
+        start("nginx-c", &core, 4452)?,
+        start("nginx-e", &edge, 4451)?,
+    ];
+    Ok((SocketAddr::new(loopback(1), 4451), processes))
+}
+
+fn spawn(name: &str, command: Command, dir: &Path, port: u16) -> Result<Process> {
+    let mut process = Process::spawn(name, command, &dir.join(format!("{name}.log")))?;
+    let address = SocketAddr::new(loopback(1), port);
+    process.wait_ready(|| match Place::Host.connect(address, CONNECT_LIMIT) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
+        Err(error) => Err(error.into()),
+    })?;
+    Ok(process)
+}
+
+/// HAProxy wants chain and key in one file.
+fn join(identity: &Path, to: &Path) -> Result<()> {
+    let chain = fs::read_to_string(identity.with_extension("pem"))?;
+    let key = fs::read_to_string(identity.with_extension("key"))?;
+    fs::write(to, chain + &key)?;
+    Ok(())
+}
+
+const HAPROXY: &str = "global
+  nbthread 2
+  maxconn 9700
+  ssl-default-bind-options ssl-min-ver TLSv1.3
+  ssl-default-server-options ssl-min-ver TLSv1.3
+defaults
+  mode tcp
+  timeout connect 10s
+  timeout client 1h
+  timeout server 1h";
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);

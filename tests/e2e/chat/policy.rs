@@ -1,0 +1,72 @@
+//! What edge-c decides: who may try a password, and what becomes of channel binding.
+
+use std::time::Duration;
+
+use support::xmpp::chatter::Mode;
+use support::xmpp::wire::{Wire, header};
+
+use super::scene::{Scene, Setup, password, usual};
+use crate::stage::DOMAIN;
+
+#[test]
+fn behind_the_gate_only_users_with_a_session_may_try_a_password() {
+    let mut scene = Scene::pair_with(&Setup {
+        gate: "user",
+        ..Setup::USUAL
+    });
+    let mut wire = Wire::direct(&scene.dialer(5223, DOMAIN)).unwrap();
+    wire.features(DOMAIN).unwrap();
+
+    let answer = wire.plain_auth("alice", &password("alice")).unwrap();
+
+    assert!(answer.contains("not-authorized"), "{answer}");
+    let log = scene.nodes[0].log().unwrap();
+    assert!(!log.contains("alice"), "{log}");
+    let _session = scene.stage().sign_in("alice");
+    scene.online("alice", Mode::StartTls).ping().unwrap();
+    let mut bob = scene.chatter("bob", usual);
+    bob.connect(scene.edge(Mode::Direct), Mode::Direct).unwrap();
+    bob.wait("failed_auth").unwrap();
+}
+
+#[test]
+fn channel_binding_is_refused_where_that_is_the_policy() {
+    let scene = with_policy("refuse");
+    let mut wire = Wire::direct(&scene.dialer(5223, DOMAIN)).unwrap();
+    wire.send(&header(DOMAIN)).unwrap();
+
+    let end = wire.read_end(Duration::from_secs(10)).unwrap();
+
+    assert!(end.text.contains("<stream:error>"), "{end:?}");
+    assert!(end.is_clean, "{end:?}");
+}
+
+#[test]
+fn channel_binding_is_taken_away_where_that_is_the_policy() {
+    let scene = with_policy("strip");
+    let mut wire = Wire::direct(&scene.dialer(5223, DOMAIN)).unwrap();
+
+    let features = wire.features(DOMAIN).unwrap();
+
+    assert!(!features.contains("-PLUS"), "{features}");
+    assert!(features.contains("SCRAM-SHA-1"), "{features}");
+}
+
+#[test]
+fn channel_binding_is_left_where_that_is_the_policy() {
+    let scene = with_policy("pass");
+    let mut wire = Wire::direct(&scene.dialer(5223, DOMAIN)).unwrap();
+
+    let features = wire.features(DOMAIN).unwrap();
+
+    assert!(features.contains("SCRAM-SHA-1-PLUS"), "{features}");
+}
+
+/// Nodes that offer it: Prosody does over TLS 1.2 alone.
+fn with_policy(policy: &str) -> Scene {
+    Scene::pair_with(&Setup {
+        protocol: "tlsv1_2",
+        domain: vec![("channel_binding", policy.into())],
+        ..Setup::USUAL
+    })
+}
