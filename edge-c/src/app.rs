@@ -37,6 +37,8 @@ use crate::sessions::Sessions;
 use crate::sessions::random::SystemRandom;
 use crate::sign_in::SignIn;
 use crate::sip::passwords::Passwords;
+use crate::sso::Sso;
+use crate::sso::ask::HomeSso;
 use crate::stream::Streams;
 use crate::stream::blocked::Blocked;
 use crate::tokens::{Fetcher, SelfCall, TokenVerifier};
@@ -147,6 +149,13 @@ impl App {
             allow_list: Arc::clone(&allow_list),
             sign_in,
             upstreams,
+            sso: Sso::new(
+                config.sso_relay.as_ref(),
+                Arc::clone(&tokens),
+                sessions.clone(),
+                metrics.sso.clone(),
+            ),
+            home_sso: HomeSso::new(config, Arc::clone(&discovery), Arc::clone(&uds)),
             passwords: Arc::clone(&passwords),
         };
         let streams = Arc::new(streams(config, parts, metrics.clone())?);
@@ -375,6 +384,8 @@ struct Parts {
     allow_list: Arc<LiveAllowList>,
     sign_in: SignIn,
     upstreams: Upstreams,
+    sso: Sso,
+    home_sso: HomeSso,
     passwords: Arc<Passwords>,
 }
 
@@ -385,6 +396,8 @@ fn streams(config: &Config, parts: Parts, metrics: Metrics) -> Result<Streams, R
         sign_in: parts.sign_in,
         allow_list: parts.allow_list,
         upstreams: parts.upstreams,
+        sso: parts.sso,
+        home_sso: parts.home_sso,
         realm: ArcSwap::from_pointee(Realm::parse(&config.sign_in.realm).map_err(unusable)?),
         is_location_rewritten: config.proxy.is_location_rewritten,
         via: HeaderValue::from_static("1.1 edge-c"),

@@ -14,6 +14,7 @@ pub mod policy;
 pub mod sessions;
 pub mod sign_in;
 pub mod sip;
+pub mod sso;
 pub mod stream;
 #[cfg(test)]
 mod testing;

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use crate::dial::DialError;
 use crate::media::metrics::MediaMetrics;
 use crate::sip::metrics::SipMetrics;
+use crate::sso::metrics::SsoMetrics;
 use crate::tokens::metrics::TokenMetrics;
 use crate::xmpp::metrics::XmppMetrics;
 
@@ -160,6 +161,8 @@ pub struct Metrics {
     pub sip: SipMetrics,
     /// XMPP.
     pub xmpp: XmppMetrics,
+    /// Single sign-on.
+    pub sso: SsoMetrics,
     /// Tokens and issuers.
     pub tokens: TokenMetrics,
     /// Media of calls.
@@ -252,6 +255,7 @@ impl Metrics {
             certificates: Certificates::register(registry),
             sip: SipMetrics::register(registry),
             xmpp: XmppMetrics::register(registry),
+            sso: SsoMetrics::register(registry),
             tokens: TokenMetrics::register(registry),
             media: MediaMetrics::register(registry),
         }

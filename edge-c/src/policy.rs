@@ -27,6 +27,8 @@ pub fn for_edge(config: &Config, edge: &Edge) -> Result<Policy, TemplateError> {
         Ok(DomainPolicy {
             name: domain.name.clone(),
             sso_document: sso_document(domain, edge)?,
+            is_sso_asked: matches!(domain.sso, Sso::Ask { .. }),
+            is_sso_relayed: config.sso_relay.is_some(),
         })
     });
     Ok(Policy {

@@ -41,7 +41,7 @@ use crate::home_cluster::HomeClusters;
 use crate::home_cluster::expiring::Expiring;
 use crate::metrics::ClusterOutcome;
 use crate::sessions::Sessions;
-use crate::tokens::TokenVerifier;
+use crate::tokens::{TokenRefused, TokenVerifier};
 use crate::uds::{OnBehalf, Uds};
 use credentials::Credentials;
 pub use credentials::CredentialsError;
@@ -181,6 +181,21 @@ impl SignIn {
     pub fn with_tokens(mut self, verifier: Arc<TokenVerifier>) -> Self {
         self.tokens = Some(verifier);
         self
+    }
+
+    /// The value of `Authorization` for a server inside that gets tokens of its own, made of the user's; `None` where it gets
+    /// the user's.
+    ///
+    /// # Errors
+    /// [`TokenRefused`] if the issuer gives none; the server must not get the user's instead.
+    pub async fn exchange(
+        &self,
+        domain: &Domain,
+        host: &Host,
+        authorization: &str,
+    ) -> Option<Result<Secret<String>, TokenRefused>> {
+        let tokens = self.tokens.as_ref()?;
+        tokens.exchange(domain, host, authorization).await
     }
 
     /// Whether users of the domain may sign in by tokens.

@@ -14,6 +14,7 @@ use common::mra::access::{Realm, Refusal, Verb};
 use common::mra::cookie;
 use common::mra::edge_path::EdgePath;
 use common::net::{Deployment, Domain, Origin, Scheme};
+use common::oauth::CookieScope;
 use common::policy::allow_list::{self, DenyReason, Rule, RuleSource, Verdict};
 use common::policy::domain::DomainTable;
 use common::redact::{Redacted, Secret};
@@ -34,6 +35,8 @@ use crate::metrics::{ListVerdict, Metrics, SignInOutcome};
 use crate::sessions::{IssueError, NewSession, Sessions, StoreError};
 use crate::sign_in::{EdgeConfigRequest, Granted, SignIn, hint_of, services_of};
 use crate::sip::passwords::Passwords;
+use crate::sso::ask::HomeSso;
+use crate::sso::{Sso, SsoRequest};
 use crate::uds::OnBehalf;
 use crate::upstream::http::Upstreams;
 use blocked::Blocked;
@@ -57,6 +60,10 @@ pub struct Streams {
     pub allow_list: Arc<LiveAllowList>,
     /// Where it is.
     pub upstreams: Upstreams,
+    /// Pages of issuers of tokens.
+    pub sso: Sso,
+    /// Who has single sign-on.
+    pub home_sso: HomeSso,
     /// The realm of the Basic challenge.
     pub realm: ArcSwap<Realm>,
     /// Whether `Location` fields are rewritten to their form at the edge.
@@ -199,6 +206,21 @@ impl Streams {
                 self.edge_config(edge, preface, domain, query, &head.headers)
                     .await
             }
+            EdgePath::Verb {
+                domain,
+                verb: Verb::GetEdgeSso,
+                query,
+            } => self.edge_sso(edge, preface, &domain, query).await,
+            EdgePath::Sso { domain, page } => {
+                let domain = &domain;
+                let request = SsoRequest {
+                    domain,
+                    page,
+                    preface,
+                };
+                let answered = self.sso.answer(&request, head, body).await;
+                answered.map_err(|sso| Refused::new(sso.refusal, sso.reason, sso.remedy))
+            }
             EdgePath::Verb { verb, .. } => Err(Refused::new(
                 Refusal::NotFound,
                 format!("{verb} is switched off"),
@@ -323,6 +345,8 @@ impl Streams {
     ) -> Result<Response<Body>, Refused> {
         let edge_host = head.headers.get(HOST).cloned();
         self.prepare(&authorised, preface, &mut head)?;
+        self.exchange_credential(&authorised, &mut head.headers)
+            .await?;
         let Authorised {
             identified: Identified {
                 arrived, session, ..
@@ -364,6 +388,31 @@ impl Streams {
             );
         }
         Ok(response)
+    }
+
+    /// Where the origin gets tokens of its own, it never sees the user's.
+    async fn exchange_credential(
+        &self,
+        authorised: &Authorised<'_>,
+        fields: &mut HeaderMap,
+    ) -> Result<(), Refused> {
+        let arrived = &authorised.identified.arrived;
+        let Some(own) = fields.get(AUTHORIZATION).and_then(|own| own.to_str().ok()) else {
+            return Ok(());
+        };
+        let host = &arrived.origin.host;
+        let exchanged = self.sign_in.exchange(arrived.domain, host, own).await;
+        let Some(exchanged) = exchanged else {
+            return Ok(());
+        };
+        let value = exchanged.map_err(|refused| {
+            let remedy = "look at [[issuer.exchange]] and at the issuer's log";
+            Refused::new(Refusal::OriginUnreachable, refused.to_string(), remedy)
+        })?;
+        let mut value = header(value.reveal().clone())?;
+        value.set_sensitive(true);
+        fields.insert(AUTHORIZATION, value);
+        Ok(())
     }
 
     /// Makes the head for the origin: exactly the target that was matched, nothing of the edge, the right credential.
@@ -431,6 +480,29 @@ impl Streams {
             fields.insert(AUTHORIZATION, value);
         }
         Ok(())
+    }
+
+    /// What the user's home cluster says of single sign-on.
+    async fn edge_sso(
+        &self,
+        edge: &Domain,
+        preface: Preface,
+        domain: &Domain,
+        query: Option<&str>,
+    ) -> Result<Response<Body>, Refused> {
+        let on_behalf = OnBehalf {
+            client: preface.client,
+            tracking: preface.tracking,
+        };
+        let asked = self.home_sso.answer(edge, domain, query, &on_behalf).await;
+        let document = asked.map_err(|refusal| {
+            let remedy = "none, or set sso = \"ask\" for the domain";
+            Refused::new(refusal, "get_edge_sso can't be answered", remedy)
+        })?;
+        let mut response = Response::new(Body::from(document));
+        let xml = HeaderValue::from_static("text/xml;charset=UTF-8");
+        response.headers_mut().insert(CONTENT_TYPE, xml);
+        Ok(response)
     }
 
     async fn edge_config(
@@ -582,6 +654,7 @@ const STORE_REMEDY: &str =
 const fn route_label(path: &EdgePath<'_>) -> Route {
     match path {
         EdgePath::Proxied { .. } => Route::Proxied,
+        EdgePath::Sso { .. } => Route::Sso,
         EdgePath::Verb {
             verb: Verb::GetEdgeConfig,
             ..
@@ -609,9 +682,12 @@ fn verdict_label(verdict: &Verdict<'_>) -> ListVerdict {
     }
 }
 
-/// An origin may not replace the edge's own cookie.
+/// An origin may not replace the edge's own cookie, nor one of an issuer's pages.
 fn keep_edge_cookie(fields: &mut HeaderMap) {
-    let is_edge_cookie = |value: &HeaderValue| cookie::sets_edge_cookie(value.as_bytes());
+    let is_edge_cookie = |value: &HeaderValue| {
+        let octets = value.as_bytes();
+        cookie::sets_edge_cookie(octets) || CookieScope::is_taken(octets)
+    };
     if !fields.get_all(SET_COOKIE).iter().any(is_edge_cookie) {
         return;
     }

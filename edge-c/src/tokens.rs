@@ -8,6 +8,7 @@
 //!                            └─no─▶ keys at hand (fetched ahead, or for an unknown name) | the issuer | the home cluster
 //! ```
 
+mod exchange;
 mod fetch;
 mod jwks;
 pub mod metrics;
@@ -35,7 +36,9 @@ use tokio::time::Instant;
 use crate::config::tokens::{self as config, IssuerKind};
 use crate::home_cluster::expiring::Expiring;
 use crate::uds::OnBehalf;
+use exchange::Exchanged;
 pub use fetch::{FetchError, Fetcher};
+pub(crate) use fetch::{collect, https};
 use jwks::Jwks;
 use metrics::{TokenMetrics, TokenOutcome};
 pub use self_call::SelfCall;
@@ -132,6 +135,7 @@ pub struct TokenVerifier {
     fetcher: Fetcher,
     self_call: SelfCall,
     verdicts: Mutex<Expiring<(Domain, Tag), Verdict>>,
+    exchanged: Mutex<Exchanged>,
     metrics: TokenMetrics,
 }
 
@@ -256,6 +260,7 @@ impl TokenVerifier {
             fetcher,
             self_call,
             verdicts: Mutex::new(Expiring::new(limits::TOKEN_VERDICTS_MAX)),
+            exchanged: Mutex::new(Expiring::new(limits::TOKEN_VERDICTS_MAX)),
             metrics,
         };
         verifier.reconfigure(issuers)?;
@@ -284,6 +289,7 @@ impl TokenVerifier {
         }
         self.issuers.store(Arc::new(opened));
         *self.verdicts() = Expiring::new(limits::TOKEN_VERDICTS_MAX);
+        *self.exchanged() = Expiring::new(limits::TOKEN_VERDICTS_MAX);
         self.fetcher.forget_connections();
         Ok(())
     }
@@ -503,19 +509,33 @@ impl TokenVerifier {
     }
 }
 
+impl TokenVerifier {
+    fn exchanged(&self) -> MutexGuard<'_, Exchanged> {
+        self.exchanged
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// An endpoint of an issuer's metadata; it must be https.
 pub(crate) fn endpoint(
     metadata: &Metadata,
     name: &'static str,
 ) -> Result<common::policy::allow_list::Url, FetchError> {
     let text = metadata.url(name).ok_or(FetchError::NoEndpoint(name))?;
-    fetch::https(text).ok_or(FetchError::NoEndpoint(name))
+    https(text).ok_or(FetchError::NoEndpoint(name))
 }
 
 /// What stands for a token where the token itself must not be kept.
 #[must_use]
 pub(crate) fn tag(token: &str) -> Tag {
-    let digest = digest::digest(&digest::SHA256, token.as_bytes());
+    tag_of(token.as_bytes())
+}
+
+/// The same for any octets.
+#[must_use]
+pub(crate) fn tag_of(octets: &[u8]) -> Tag {
+    let digest = digest::digest(&digest::SHA256, octets);
     digest.as_ref().try_into().unwrap_or_default()
 }
 

@@ -238,6 +238,16 @@ impl Uds {
         self.ask(node, &target, call, answer::cluster_user).await
     }
 
+    /// Whether users of the cluster sign in by single sign-on.
+    ///
+    /// # Errors
+    /// [`UdsError`] if the node could not be asked or does not say.
+    pub async fn single_sign_on(&self, node: &HostPort) -> Result<bool, UdsError> {
+        let target = "/ssosp/ws/public/singleSignOn";
+        self.ask(node, target, Call::ANONYMOUS, answer::single_sign_on)
+            .await
+    }
+
     /// The names of a user's devices, asked with the user's own credentials: the proof of a password.
     ///
     /// # Errors

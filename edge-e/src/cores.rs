@@ -57,6 +57,8 @@ struct Table {
 #[derive(Debug)]
 struct DomainEntry {
     sso_document: Bytes,
+    is_sso_asked: bool,
+    is_sso_relayed: bool,
     cores: Vec<Arc<Core>>,
 }
 
@@ -298,6 +300,20 @@ impl Cores {
             .map(|entry| entry.sso_document.clone())
     }
 
+    /// Whether `get_edge_sso` of a domain is the core's to answer.
+    #[must_use]
+    pub fn asks_for_sso(&self, domain: &Domain) -> bool {
+        let table = self.table.load();
+        table.domain(domain).is_ok_and(|entry| entry.is_sso_asked)
+    }
+
+    /// Whether pages of an issuer of tokens are relayed for a domain.
+    #[must_use]
+    pub fn relays_sso(&self, domain: &Domain) -> bool {
+        let table = self.table.load();
+        table.domain(domain).is_ok_and(|entry| entry.is_sso_relayed)
+    }
+
     /// Whether the domain is served; costs less than [`Self::route`].
     ///
     /// # Errors
@@ -492,6 +508,8 @@ impl Table {
                 .entry(domain.name.clone())
                 .or_insert_with(|| DomainEntry {
                     sso_document: domain.sso_document.clone().into(),
+                    is_sso_asked: domain.is_sso_asked,
+                    is_sso_relayed: domain.is_sso_relayed,
                     cores: Vec::new(),
                 });
             entry.cores.push(Arc::clone(core));
@@ -694,6 +712,8 @@ mod tests {
         let domains = names.iter().map(|name| DomainPolicy {
             name: domain(name),
             sso_document: format!("<sso>{name}</sso>"),
+            is_sso_asked: false,
+            is_sso_relayed: false,
         });
         Command::Policy(Policy {
             realm: "Cisco-Edge".into(),
@@ -762,6 +782,8 @@ mod tests {
             domains: vec![DomainPolicy {
                 name: mail.clone(),
                 sso_document: String::new(),
+                is_sso_asked: false,
+                is_sso_relayed: false,
             }],
             xmpp_domains: vec![chat.clone()],
             serves_sessions_of: Vec::new(),

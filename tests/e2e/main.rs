@@ -30,3 +30,4 @@ mod restart;
 mod shutdown;
 mod signin;
 mod stage;
+mod tokens;

@@ -37,6 +37,7 @@ pub mod http_server;
 pub mod inner_world;
 pub mod netns;
 pub mod nginx;
+pub mod oidc;
 pub mod pair;
 pub mod place;
 pub mod process;

@@ -151,6 +151,11 @@ impl Simulator {
         self.shared.lock().world.has_ils = is_on;
     }
 
+    /// Switches single sign-on of all clusters on or off.
+    pub fn set_sso(&self, is_on: bool) {
+        self.shared.lock().world.has_sso = is_on;
+    }
+
     /// The requests so far, oldest first.
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {

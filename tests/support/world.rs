@@ -13,6 +13,8 @@ pub struct World {
     pub version: String,
     /// Whether the clusters know each other's users (intercluster look-up service).
     pub has_ils: bool,
+    /// Whether users sign in by single sign-on.
+    pub has_sso: bool,
     /// UCM clusters.
     pub clusters: Vec<Cluster>,
     /// IM and Presence nodes: named in DNS.
@@ -121,6 +123,7 @@ impl World {
             domain: domain.to_owned(),
             version: "12.5.1".to_owned(),
             has_ils: true,
+            has_sso: false,
             clusters: vec![
                 Cluster {
                     nodes: vec![node("cucm1a", 31), node("cucm1b", 32)],

@@ -18,8 +18,6 @@ mod refusal;
 /// What stands behind the domain in a path that names no origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verb {
-    /// `authorize`: where an OAuth sign-in starts.
-    Authorize,
     /// `fedlet`: where a SAML assertion is posted.
     Fedlet,
     /// `get_edge_config`: who the servers are, and the cookie.
@@ -37,7 +35,6 @@ impl Verb {
     #[must_use]
     pub fn parse(segment: &str) -> Option<Self> {
         match segment.strip_suffix('/').unwrap_or(segment) {
-            "authorize" => Some(Self::Authorize),
             "fedlet" => Some(Self::Fedlet),
             "get_edge_config" => Some(Self::GetEdgeConfig),
             "get_edge_sso" => Some(Self::GetEdgeSso),
@@ -51,7 +48,6 @@ impl Verb {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Authorize => "authorize",
             Self::Fedlet => "fedlet",
             Self::GetEdgeConfig => "get_edge_config",
             Self::GetEdgeSso => "get_edge_sso",
@@ -333,7 +329,6 @@ mod tests {
     #[test]
     fn verbs_read_back_and_may_end_in_one_slash() {
         for verb in [
-            Verb::Authorize,
             Verb::Fedlet,
             Verb::GetEdgeConfig,
             Verb::GetEdgeSso,

@@ -25,6 +25,13 @@ pub enum EdgePath<'a> {
         /// Path and query for the origin, as they came; starts with `/`.
         target: &'a str,
     },
+    /// Single sign-on: a page or an endpoint of an issuer of tokens.
+    Sso {
+        /// The service domain.
+        domain: Domain,
+        /// Which page.
+        page: SsoPage<'a>,
+    },
     /// Something the edge itself answers.
     Verb {
         /// The service domain.
@@ -34,6 +41,53 @@ pub enum EdgePath<'a> {
         /// What follows `?`, as it came.
         query: Option<&'a str>,
     },
+}
+
+/// A page or an endpoint of an issuer of tokens, as it is called on the edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SsoPage<'a> {
+    /// `authorize`: where a sign-in starts (RFC 6749 section 3.1).
+    Authorize {
+        /// What follows `?`, as it came.
+        query: Option<&'a str>,
+    },
+    /// `idp/<issuer>/<path>`: the issuer's own pages.
+    Issuer {
+        /// The issuer's name.
+        name: &'a str,
+        /// Path and query on the issuer, as they came; starts with `/`.
+        target: &'a str,
+    },
+    /// `.well-known/oauth-authorization-server` or `.well-known/openid-configuration` (RFC 8414).
+    Metadata,
+    /// `revoke` (RFC 7009).
+    Revoke,
+    /// `token` (RFC 6749 section 3.2).
+    Token,
+}
+
+impl<'a> SsoPage<'a> {
+    /// Reads what follows the domain; nothing if it is none of these.
+    fn parse(rest: &'a str) -> Option<Self> {
+        if let Some(page) = rest.strip_prefix("idp/") {
+            let (name, target) = page.split_at_checked(page.find('/')?)?;
+            let is_plain = !name.is_empty() && !name.contains('?');
+            return is_plain.then_some(Self::Issuer { name, target });
+        }
+        let (name, query) = match rest.split_once('?') {
+            Some((name, query)) => (name, Some(query)),
+            None => (rest, None),
+        };
+        match name {
+            "authorize" | "authorize/" => Some(Self::Authorize { query }),
+            ".well-known/oauth-authorization-server" | ".well-known/openid-configuration" => {
+                Some(Self::Metadata)
+            }
+            "revoke" => Some(Self::Revoke),
+            "token" => Some(Self::Token),
+            _ => None,
+        }
+    }
 }
 
 /// Why a path is not an edge path. Each is answered 404, but for a client error that says what to mend.
@@ -94,7 +148,9 @@ impl<'a> EdgePath<'a> {
     #[must_use]
     pub const fn domain(&self) -> &Domain {
         match self {
-            Self::Proxied { domain, .. } | Self::Verb { domain, .. } => domain,
+            Self::Proxied { domain, .. } | Self::Sso { domain, .. } | Self::Verb { domain, .. } => {
+                domain
+            }
         }
     }
 }
@@ -138,6 +194,9 @@ fn decode<'b>(segment: &str, buffer: &'b mut [u8]) -> Result<&'b str, EdgePathEr
 fn verb<'a>(domain: &str, rest: &'a str) -> Result<EdgePath<'a>, EdgePathError> {
     let domain = Domain::parse(domain).map_err(|_| EdgePathError::Domain)?;
     let rest = rest.strip_prefix('/').ok_or(EdgePathError::Verb)?;
+    if let Some(page) = SsoPage::parse(rest) {
+        return Ok(EdgePath::Sso { domain, page });
+    }
     let (name, query) = match rest.split_once('?') {
         Some((name, query)) => (name, Some(query)),
         None => (rest, None),
@@ -263,6 +322,32 @@ mod tests {
             origin(&path("a.example/http/[2001:db8::1]/80", "/")),
             "a.example http://[2001:db8::1]:80 /"
         );
+    }
+
+    #[test]
+    fn the_pages_of_single_sign_on_are_read() {
+        let page = |rest: &str| match EdgePath::parse(&path("d.test", rest)) {
+            Ok(EdgePath::Sso { page, .. }) => format!("{page:?}"),
+            other => format!("{other:?}"),
+        };
+        for (rest, expected) in [
+            ("/authorize?a=b", "Authorize { query: Some(\"a=b\") }"),
+            ("/token", "Token"),
+            ("/revoke", "Revoke"),
+            ("/.well-known/openid-configuration", "Metadata"),
+            ("/.well-known/oauth-authorization-server", "Metadata"),
+            (
+                "/idp/corp/login?x=1",
+                "Issuer { name: \"corp\", target: \"/login?x=1\" }",
+            ),
+            ("/idp/corp", "Err(Verb)"),
+            ("/idp//x", "Err(Verb)"),
+            ("/idp?/x", "Err(Verb)"),
+            ("/token/", "Err(Verb)"),
+            ("/.well-known/", "Err(Verb)"),
+        ] {
+            assert_eq!(page(rest), expected, "{rest}");
+        }
     }
 
     #[test]

@@ -48,6 +48,8 @@ crate::label! {
         Other = "other",
         /// A request for an inner server.
         Proxied = "proxied",
+        /// A page or endpoint of an issuer of tokens.
+        Sso = "sso",
     }
 }
 

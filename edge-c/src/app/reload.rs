@@ -107,6 +107,8 @@ impl App {
         self.tokens
             .reconfigure(&config.issuers)
             .map_err(Reload::Other)?;
+        self.streams.sso.reconfigure(config.sso_relay.as_ref());
+        self.streams.home_sso.reconfigure(config);
         self.discovery
             .reconfigure(settings::discovery_config(config));
         self.streams.domains.store(Arc::new(domains));

@@ -344,6 +344,11 @@ fn relay(table: &Table<'_>, issuers: Option<&[Issuer]>) -> Option<Option<SsoRela
     let rules: Vec<_> = tables.iter().map(sso_rule).collect();
     let rules: Vec<SsoRule> = rules.into_iter().collect::<Option<_>>()?;
     for (table, rule) in tables.iter().zip(&rules) {
+        let first = rules.iter().find(|other| other.issuer == rule.issuer);
+        if first.is_some_and(|first| first.rule.url.origin != rule.rule.url.origin) {
+            let why = "is on another server than the issuer's first [[sso.rule]]";
+            table.refuse("url", why, "pages of one server for each issuer");
+        }
         let known = issuers.unwrap_or_default();
         if !known.iter().any(|issuer| issuer.name == rule.issuer) && issuers.is_some() {
             let allowed = "the name of an [[issuer]]";

@@ -37,6 +37,9 @@ pub enum FetchError {
         "there is no {0}: neither the configuration nor the issuer's metadata has an https URL"
     )]
     NoEndpoint(&'static str),
+    /// There was no connection, so the issuer got nothing.
+    #[error("{0}")]
+    NotSent(String),
     /// The request could not be written.
     #[error("the request can't be written")]
     Request,
@@ -49,14 +52,20 @@ pub enum FetchError {
     /// The answer is over its limit.
     #[error("the answer is too long")]
     TooLong,
-    /// No connection.
+    /// The connection broke, or the answer is not one.
     #[error("{0}")]
     Upstream(String),
 }
 
 impl From<UpstreamError> for FetchError {
     fn from(error: UpstreamError) -> Self {
-        Self::Upstream(error.to_string())
+        match error {
+            UpstreamError::Busy
+            | UpstreamError::Dial(_)
+            | UpstreamError::Full
+            | UpstreamError::Resolve(_) => Self::NotSent(error.to_string()),
+            UpstreamError::Http(_) | UpstreamError::Timeout(_) => Self::Upstream(error.to_string()),
+        }
     }
 }
 

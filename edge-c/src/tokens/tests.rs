@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use common::net::Host;
 use common::testing::issuer::Issuer as Signer;
 use prometheus_client::registry::Registry;
 use serde_json::json;
@@ -280,4 +281,56 @@ async fn verdicts_are_counted_by_issuer_and_outcome() {
     ] {
         assert!(page.contains(line), "{page}");
     }
+}
+
+#[tokio::test]
+async fn a_server_inside_gets_a_token_of_its_own_and_never_the_users() {
+    let change = |config: &mut config::Issuer| {
+        config.client = Some(config::Client {
+            id: "edge-c".to_owned(),
+            secret_file: None,
+        });
+        config.exchanges = vec![config::Exchange {
+            audience: "https://unity.example.com".to_owned(),
+            hosts: vec![Host::parse("unity1.example.com").unwrap()],
+            scope: Some("voicemail".to_owned()),
+        }];
+    };
+    let lab = Lab::start_with("", change).await;
+    let answer = json!({ "access_token": "inner", "token_type": "Bearer", "expires_in": 60,
+        "issued_token_type": "urn:ietf:params:oauth:token-type:access_token" });
+    lab.issuer.set("/token", 200, &answer.to_string());
+    for _ in 0..3 {
+        let value = exchange(&lab, "Bearer users", "unity1")
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(value.reveal(), "Bearer inner");
+    }
+    assert!(exchange(&lab, "Basic YTpi", "unity1").await.is_none());
+    assert!(exchange(&lab, "Bearer users", "a1").await.is_none());
+
+    let asked = lab.issuer.asked();
+    assert_eq!(asked.len(), 1, "it is kept while it is good");
+    assert_eq!(
+        asked[0].body,
+        "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&subject_token=users\
+         &subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Aaccess_token\
+         &requested_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Aaccess_token\
+         &audience=https%3A%2F%2Funity.example.com&scope=voicemail&client_id=edge-c"
+    );
+    lab.issuer.set("/token", 400, "{}");
+    let refused = exchange(&lab, "Bearer others", "unity1").await.unwrap();
+    assert!(matches!(refused, Err(TokenRefused::Unavailable { .. })));
+}
+
+async fn exchange(
+    lab: &Lab,
+    authorization: &str,
+    host: &str,
+) -> Option<Result<Secret<String>, TokenRefused>> {
+    let host = Host::parse(&format!("{host}.example.com")).unwrap();
+    lab.verifier
+        .exchange(&domain().name, &host, authorization)
+        .await
 }

@@ -50,6 +50,23 @@ pub struct UserRecord {
     pub profile_server: Option<HostPort>,
 }
 
+/// Reads `/ssosp/ws/public/singleSignOn`.
+///
+/// # Errors
+/// [`AnswerError`] if it is not such an answer.
+pub fn single_sign_on(body: &[u8]) -> Result<bool, AnswerError> {
+    let root = root(body, "SSOResult")?;
+    let status = root
+        .child("Response")
+        .and_then(|response| response.child("SingleSignOn"))
+        .and_then(|state| state.child("Status"));
+    match status.and_then(|status| status.attribute("enabled")) {
+        Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        _ => Err(AnswerError::Element("Status")),
+    }
+}
+
 /// Reads `/cucm-uds/clusterUser`.
 ///
 /// # Errors

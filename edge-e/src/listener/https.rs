@@ -305,7 +305,7 @@ impl Connection {
                 ..
             } => (Route::EdgeConfig, self.edge_config(head, &domain)),
             EdgePath::Verb {
-                verb: Verb::Authorize | Verb::Fedlet | Verb::Sip | Verb::Xmpp,
+                verb: Verb::Fedlet | Verb::Sip | Verb::Xmpp,
                 ..
             } => {
                 let refused = Refused::new(
@@ -316,6 +316,7 @@ impl Connection {
                 );
                 (Route::Other, Err(refused))
             }
+            EdgePath::Sso { domain, .. } => (Route::Sso, self.sso_page(&domain)),
             EdgePath::Proxied { domain, .. } => (Route::Proxied, self.proxied(head, &domain)),
         }
     }
@@ -323,6 +324,9 @@ impl Connection {
     fn edge_sso(&self, head: &request::Parts, domain: &Domain) -> Result<Gated, Refused> {
         only_get(&head.method)?;
         self.limit_sign_in()?;
+        if self.https.cores.asks_for_sso(domain) {
+            return self.to_any_core(domain);
+        }
         let document = self.https.cores.sso_document(domain).map_err(no_route)?;
         Ok(Gated::Answer(document))
     }
@@ -335,6 +339,25 @@ impl Connection {
             .route(domain, None, clock::now())
             .map(Gated::Relay)
             .map_err(no_route)
+    }
+
+    /// edge-c has the list of pages, and its own limit by address: a page has many parts, and is no sign-in.
+    fn sso_page(&self, domain: &Domain) -> Result<Gated, Refused> {
+        if self.https.cores.relays_sso(domain) {
+            return self.to_any_core(domain);
+        }
+        let reason = "single sign-on is switched off";
+        Err(Refused::new(
+            Refusal::NotFound,
+            Label::NotFound,
+            reason,
+            "none",
+        ))
+    }
+
+    fn to_any_core(&self, domain: &Domain) -> Result<Gated, Refused> {
+        let core = self.https.cores.route(domain, None, clock::now());
+        core.map(Gated::Relay).map_err(no_route)
     }
 
     fn proxied(&self, head: &request::Parts, domain: &Domain) -> Result<Gated, Refused> {

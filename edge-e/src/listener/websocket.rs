@@ -88,7 +88,7 @@ impl Websockets {
         match verb {
             Verb::Sip => self.sip.clone().map(Service::Sip),
             Verb::Xmpp => self.xmpp.clone().map(Service::Xmpp),
-            Verb::Authorize | Verb::Fedlet | Verb::GetEdgeConfig | Verb::GetEdgeSso => None,
+            Verb::Fedlet | Verb::GetEdgeConfig | Verb::GetEdgeSso => None,
         }
     }
 }

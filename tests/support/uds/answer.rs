@@ -150,7 +150,7 @@ fn single_sign_on(world: &World, here: &Here) -> Element {
         Element::new("Response").child(
             Element::new("SingleSignOn")
                 .attribute("version", "1.0")
-                .child(Element::new("Status").attribute("enabled", "false"))
+                .child(Element::new("Status").attribute("enabled", world.has_sso.to_string()))
                 .child(
                     Element::new("Token")
                         .text_child("Uri", uri(world, &here.host, "/ssosp/oauth/authorize")),

@@ -100,6 +100,12 @@ pub struct DomainPolicy {
     pub name: Domain,
     /// The whole answer to `get_edge_sso`.
     pub sso_document: String,
+    /// Whether `get_edge_sso` goes to the core instead, which asks the home cluster.
+    #[serde(default)]
+    pub is_sso_asked: bool,
+    /// Whether pages of an issuer of tokens are relayed.
+    #[serde(default)]
+    pub is_sso_relayed: bool,
 }
 
 impl Command {

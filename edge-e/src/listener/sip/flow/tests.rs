@@ -64,6 +64,8 @@ pub(crate) async fn link(
     let domains = vec![DomainPolicy {
         name: Domain::parse(domain).unwrap(),
         sso_document: String::new(),
+        is_sso_asked: false,
+        is_sso_relayed: false,
     }];
     let realm = "edge".into();
     cores.apply(
