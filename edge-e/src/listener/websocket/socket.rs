@@ -115,6 +115,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> sip::client::Client for Socket<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> xmpp::client::Client for Socket<T> {
+    const IS_OCTETS: bool = false;
+
     fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,

@@ -12,6 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How a client is read and written. Both are polled with one waker.
 pub(crate) trait Client {
+    /// Whether a stream of it is octets, which may be cut anywhere, rather than messages.
+    const IS_OCTETS: bool;
+
     /// Hands out what has arrived, never more than one frame of the link takes; `false` at the end of the stream.
     fn poll_receive(
         &mut self,
@@ -35,6 +38,8 @@ thread_local! {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Client for LeanTls<T> {
+    const IS_OCTETS: bool = true;
+
     fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,

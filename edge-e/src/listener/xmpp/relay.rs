@@ -18,12 +18,14 @@ use common::link::stream_preface::StreamPreface;
 use common::runtime::clock;
 use common::runtime::drain::Signal;
 use common::runtime::link_streams::{LinkStream, ReceiveHalf, SendHalf};
+use common::xmpp::boundaries::{Boundaries, Place};
+use common::xmpp::error::{Condition, stream_error};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Sleep;
 
-use super::Xmpp;
 use super::client::Client;
-use super::places::Place;
+use super::places;
+use super::{Xmpp, entrance};
 use crate::listener::front::{self, peer_text};
 use crate::metrics::xmpp::{XmppClosed, XmppDirection, XmppState};
 
@@ -39,6 +41,8 @@ pub(crate) struct Relay<C> {
     /// What waits to be written to the client.
     down: Bytes,
     is_flushed: bool,
+    /// Where the words of the core are, to put an end behind them.
+    said: Said,
     /// Until the client is authenticated.
     login: Option<Box<Login>>,
     counted: Counted,
@@ -47,15 +51,40 @@ pub(crate) struct Relay<C> {
     start: Instant,
 }
 
+/// What the client has heard of the core.
+#[derive(Debug, Default)]
+struct Said {
+    boundaries: Boundaries,
+    is_anything: bool,
+}
+
+impl Said {
+    fn follow(&mut self, words: &[u8]) {
+        self.is_anything = true;
+        self.boundaries.advance_all(words);
+    }
+
+    /// The end of the stream, if one may be put here.
+    fn end(&self, condition: Condition) -> Option<String> {
+        match self.boundaries.place() {
+            Place::Between => Some(stream_error(condition)),
+            Place::Outside if !self.is_anything => {
+                Some(entrance::error_text(condition, &super::stream_id()))
+            }
+            Place::Outside | Place::Within => None,
+        }
+    }
+}
+
 /// What holds before authentication.
 pub(super) struct Login {
     deadline: Pin<Box<Sleep>>,
     octets_left: usize,
-    _place: Place,
+    _place: places::Place,
 }
 
 impl Login {
-    pub(super) fn new(deadline: Instant, place: Place) -> Box<Self> {
+    pub(super) fn new(deadline: Instant, place: places::Place) -> Box<Self> {
         Box::new(Self {
             deadline: Box::pin(tokio::time::sleep_until(deadline.into())),
             octets_left: limits::XMPP_LOGIN_BYTES_MAX,
@@ -112,6 +141,7 @@ impl<C: Client> Relay<C> {
             up: Bytes::new(),
             down: Bytes::new(),
             is_flushed: true,
+            said: Said::default(),
             login: Some(login),
             counted,
             peer: preface.client.0.ip(),
@@ -255,6 +285,9 @@ impl<C: Client> Relay<C> {
             Frame::Message(message) => {
                 let bytes = &self.xmpp.metrics.xmpp.bytes;
                 bytes.of(XmppDirection::Down).inc_by(message.len() as u64);
+                if C::IS_OCTETS {
+                    self.said.follow(&message);
+                }
                 self.down = message;
             }
             Frame::Gate(Gate::Open) => {
@@ -291,9 +324,13 @@ impl<C: Client> Relay<C> {
     /// Writes what is left and says goodbye, for a moment.
     async fn close(mut self, end: &End) {
         self.xmpp.metrics.xmpp.closed.of(end.label()).inc();
+        let ending = end.condition().filter(|_| C::IS_OCTETS);
+        let ending = ending.and_then(|condition| self.said.end(condition));
+        let mut ending = Bytes::from(ending.unwrap_or_default());
         let (client, down) = (&mut self.client, &mut self.down);
         let closing = async {
             poll_fn(|cx| client.poll_send(cx, down)).await?;
+            poll_fn(|cx| client.poll_send(cx, &mut ending)).await?;
             poll_fn(|cx| client.poll_flush(cx)).await?;
             poll_fn(|cx| client.poll_close(cx)).await
         };
@@ -329,6 +366,17 @@ impl End {
             Self::Link(_) => XmppClosed::Link,
             Self::TimedOut => XmppClosed::TimedOut,
             Self::TooMuch => XmppClosed::TooMuch,
+        }
+    }
+
+    /// What the client is told, where edge-c has not told it.
+    const fn condition(&self) -> Option<Condition> {
+        match self {
+            Self::Client | Self::Core(_) | Self::Failed(_) => None,
+            Self::Drained => Some(Condition::SystemShutdown),
+            Self::Link(_) => Some(Condition::RemoteConnectionFailed),
+            Self::TimedOut => Some(Condition::ConnectionTimeout),
+            Self::TooMuch => Some(Condition::PolicyViolation),
         }
     }
 

@@ -529,7 +529,8 @@ async fn a_link_that_is_cut_ends_its_streams_in_order() {
 
     drop((scene.link, core));
 
-    let (_, is_orderly) = hear_all(&mut client).await;
+    let (heard, is_orderly) = hear_all(&mut client).await;
+    assert!(heard.contains("<remote-connection-failed"), "{heard}");
     assert!(is_orderly);
 }
 
@@ -553,13 +554,24 @@ async fn without_a_core_a_client_is_told_so() {
 async fn a_drain_closes_clients_in_order() {
     let mut scene = scene(LONG).await;
     let (mut client, mut core) = scene.joined().await;
+    core.tell(message(HEADER)).await;
+    core.tell(message("<iq><a x='>'/></iq>")).await;
+    hear(&mut client, "</iq>").await;
+    let (mut cut, mut midway) = scene.joined().await;
+    midway.tell(message(HEADER)).await;
+    midway.tell(message("<iq>")).await;
+    hear(&mut cut, "<iq>").await;
 
     scene.drain.start(Cause::Signal);
 
-    let (_, is_orderly) = hear_all(&mut client).await;
+    let (heard, is_orderly) = hear_all(&mut client).await;
+    assert!(heard.contains("<system-shutdown"), "{heard}");
+    assert!(heard.ends_with("</stream:stream>") && is_orderly, "{heard}");
+    let (heard, is_orderly) = hear_all(&mut cut).await;
+    assert_eq!(heard, "", "nothing is put into an element");
     assert!(is_orderly);
     assert_eq!(core.next().await, None);
     scene.drain.finish(LONG).await;
     let closed = &scene.xmpp.metrics.xmpp.closed;
-    assert_eq!(closed.of(XmppClosed::Drained).get(), 1);
+    assert_eq!(closed.of(XmppClosed::Drained).get(), 2);
 }
