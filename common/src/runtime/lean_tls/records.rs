@@ -174,13 +174,16 @@ impl Records {
         let &[level, description] = alert else {
             return Err(Error::InvalidMessage(InvalidMessage::MissingData("alert")));
         };
-        match AlertDescription::from(description) {
-            AlertDescription::CloseNotify => Ok(true),
-            // RFC 8446 section 6: any other one is an error, whatever level it has.
-            AlertDescription::UserCanceled => self.count_oddity().map(|()| false),
-            _ if !self.is_tls13 && level == WARNING => self.count_oddity().map(|()| false),
-            other => Err(Error::AlertReceived(other)),
+        let told = AlertDescription::from(description);
+        if told == AlertDescription::CloseNotify {
+            return Ok(true);
         }
+        // RFC 8446 section 6: any other one is an error, whatever level it has.
+        let is_warning = !self.is_tls13 && level == WARNING;
+        if told == AlertDescription::UserCanceled || is_warning {
+            return self.count_oddity().map(|()| false);
+        }
+        Err(Error::AlertReceived(told))
     }
 
     fn count_oddity(&mut self) -> Result<(), Error> {
@@ -448,11 +451,11 @@ impl Writer<'_> {
     }
 }
 
-/// The next record, if all of it is there: its head and what follows.
-fn split(
-    octets: &mut [u8],
-    is_tls13: bool,
-) -> Result<Option<([u8; HEAD_BYTES], &mut [u8])>, Error> {
+/// The head of a record, and what follows it.
+type Record<'a> = ([u8; HEAD_BYTES], &'a mut [u8]);
+
+/// The next record, if all of it is there.
+fn split(octets: &mut [u8], is_tls13: bool) -> Result<Option<Record<'_>>, Error> {
     let Some((&mut head, rest)) = octets.split_first_chunk_mut::<HEAD_BYTES>() else {
         return Ok(None);
     };
