@@ -280,6 +280,7 @@ fn defaults_in_the_example_are_the_real_ones() {
     expected.inside.bind_address = whole.inside.bind_address;
     expected.sip = whole.sip.clone();
     expected.media = whole.media.clone();
+    expected.xmpp = whole.xmpp.clone();
     expected.issuers = whole.issuers.clone();
     expected.sso_relay = whole.sso_relay.clone();
     expected.allow_list_file = whole.allow_list_file.clone();

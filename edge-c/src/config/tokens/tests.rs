@@ -102,7 +102,7 @@ fn what_would_let_strangers_in_is_refused() {
             "`issuer.keys` is needed for kind \"static\"",
             "`issuer.client_id` is needed to ask the issuer",
             "`issuer.clock_skew` is out of range",
-            "allowed: 0s to 1m",
+            "allowed: 0ms to 1m",
         ],
     );
     assert_refused(
