@@ -8,6 +8,8 @@ pub mod boundaries;
 pub mod error;
 pub mod features;
 pub mod framing;
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) mod fuzz;
 pub mod login;
 pub mod node_opening;
 pub mod opening;

@@ -118,9 +118,7 @@ impl App {
             Dice::from_entropy(),
         ));
         let remembered = recall_nodes(config, &discovery);
-        let inside_tls = Arc::new(ArcSwap::from_pointee(
-            settings::inside_tls(config).map_err(unusable)?,
-        ));
+        let inside_tls = replaceable(settings::inside_tls(config))?;
         let uds = Arc::new(uds(config, &inside_tls, &dns).counting(metrics.clone()));
         let sessions = Sessions::open(
             settings::session_config(config),
@@ -159,9 +157,7 @@ impl App {
             passwords: Arc::clone(&passwords),
         };
         let streams = Arc::new(streams(config, parts, metrics.clone())?);
-        let link_tls = Arc::new(ArcSwap::from_pointee(
-            settings::link_tls(config).map_err(unusable)?,
-        ));
+        let link_tls = replaceable(settings::link_tls(config))?;
         let expiry = Arc::new(Expiry::new(metrics.certificates.clone()));
         expiry.replace(settings::in_use(config));
         let sip = SipApp::start(config, &sessions, &dns, passwords, &metrics)?;
@@ -343,6 +339,12 @@ fn uds(config: &Config, tls: &InsideTls, dns: &Arc<Dns>) -> Uds {
         config.inside.bind_address,
         settings::uds_timeouts(config),
     )
+}
+
+/// What a reload replaces while it is in use.
+fn replaceable<T>(made: Result<T, String>) -> Result<Arc<ArcSwap<T>>, RunError> {
+    let made = made.map_err(unusable)?;
+    Ok(Arc::new(ArcSwap::from_pointee(made)))
 }
 
 fn upstreams(

@@ -274,7 +274,11 @@ async fn go_on(shared: Arc<Shared>, open: OpenStream, mut splice: Splice) {
 
 async fn end(shared: Arc<Shared>, open: OpenStream, splice: Splice, ended: Result<Ended, Stop>) {
     let sent = splice.sent;
-    let client = splice.leave_node().await;
+    let client = match ended {
+        // Nobody is there to be told, and the client shall not wait.
+        Ok(Ended::Node) | Err(Stop::NodeLost) => splice.client,
+        Ok(Ended::Client(_)) | Err(Stop::Draining | Stop::Revoked) => splice.leave_node().await,
+    };
     let has_said_goodbye = client.place() == common::xmpp::boundaries::Place::Outside;
     let (by, why, close) = match ended {
         Err(Stop::Draining) => (ClosedBy::Local, ClosedWhy::Draining, FlowClose::Draining),

@@ -25,6 +25,9 @@ pub use crate::oauth::fuzz::token;
 pub use crate::sdp::fuzz::sdp_rewrite;
 
 pub use crate::sip::proxy::fuzz::steps as sip_proxy;
+pub use crate::xmpp::fuzz::{
+    features as xmpp_features, login as xmpp_login, opening as xmpp_opening, sasl as xmpp_sasl,
+};
 
 use crate::link::control::fuzz::{frames, messages, steps};
 
@@ -32,7 +35,7 @@ use crate::link::control::fuzz::{frames, messages, steps};
 pub type Target = fn(&[u8]);
 
 /// Every target that needs nothing but this crate, by the name of its file and its corpus.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 21] = [
     ("allow_list", allow_list),
     ("anchor", anchor),
     ("control", control),
@@ -50,6 +53,10 @@ pub const TARGETS: [(&str, Target); 17] = [
     ("media_session", media_session),
     ("sip_proxy", sip_proxy),
     ("token", token),
+    ("xmpp_features", xmpp_features),
+    ("xmpp_login", xmpp_login),
+    ("xmpp_opening", xmpp_opening),
+    ("xmpp_sasl", xmpp_sasl),
 ];
 
 /// A control message if it begins like one; else control frames as raw bytes, or as steps of two sides that lose

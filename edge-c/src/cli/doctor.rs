@@ -18,6 +18,7 @@ use crate::discovery::dns::{Dns, DnsConfig, SrvAnswer};
 use crate::discovery::{Node, NodeKind};
 
 mod sip;
+mod xmpp;
 
 pub(super) async fn examine(loaded: &Loaded<Config>) -> Report {
     let config = &loaded.config;
@@ -38,6 +39,7 @@ pub(super) async fn examine(loaded: &Loaded<Config>) -> Report {
     report.add(inside(config).await);
     if let Ok(dns) = Dns::new(&dns_config(config)) {
         report.add(sip::examine(config, &dns, is_running).await);
+        report.add(xmpp::examine(config, &dns).await);
     }
     report
 }

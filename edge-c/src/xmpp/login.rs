@@ -19,11 +19,11 @@ use common::xmpp::login::{Ending, Login, Output, Policy};
 use common::xmpp::sasl::Attempt;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::Shared;
 use super::client::{Client, ClientLost};
 use super::gate;
-use super::metrics::SignInOutcome;
+use super::metrics::{SignInOutcome, StreamState};
 use super::streams::Stream;
+use super::{Counted, Shared};
 use crate::upstream::xmpp::table::Served;
 use crate::upstream::xmpp::{Node, NodeStream, Proxied, connect};
 
@@ -49,7 +49,7 @@ pub(super) async fn sign_in(
     let driving = tokio::time::timeout(limits::XMPP_LOGIN_TIMEOUT, relay.drive());
     let ended = tokio::select! {
         ended = driving => ended.unwrap_or_else(|_| End::of(SignInOutcome::TimedOut, Condition::ConnectionTimeout)),
-        stop = stream.stopped() => End { outcome: SignInOutcome::ClientGone, close: Some((stop.condition(), stop.close())), is_told: false },
+        stop = stream.stopped() => End { outcome: SignInOutcome::Refused, close: Some((stop.condition(), stop.close())), is_told: false },
     };
     relay.finish(ended).await
 }
@@ -111,6 +111,7 @@ struct Relay<'a> {
     was_sent: bool,
     is_denied: bool,
     spliced: Option<(Attempt, Bytes)>,
+    counted: Option<Counted>,
 }
 
 impl<'a> Relay<'a> {
@@ -127,6 +128,7 @@ impl<'a> Relay<'a> {
             was_sent: false,
             is_denied: false,
             spliced: None,
+            counted: None,
         }
     }
 
@@ -210,6 +212,11 @@ impl<'a> Relay<'a> {
             features: served.features,
         });
         self.candidates = served.candidates(self.preface.client.0.ip()).into();
+        self.counted = Some(Counted::new(
+            &self.shared.metrics,
+            &domain,
+            StreamState::Login,
+        ));
         self.served = Some((domain, served));
         self.connect().await;
     }
@@ -265,7 +272,11 @@ impl<'a> Relay<'a> {
             .and_then(|(_, served)| served.meant(hint))
             .cloned();
         match meant {
-            Some(node) => self.move_to(node, true).await,
+            Some(node) => {
+                // This one has said that it doesn't serve the stream.
+                self.node = None;
+                self.move_to(node, true).await;
+            }
             None => {
                 // Nobody is sent anywhere but to a node that the configuration or DNS names.
                 tracing::warn!(side = "upstream", tracking_id = %self.preface.tracking, hint,
