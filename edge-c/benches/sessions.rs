@@ -51,6 +51,7 @@ fn sessions(count: usize) -> (Sessions, String) {
         lifetime: limits::SESSION_LIFETIME_DEFAULT,
         cookie_domain: None,
         state: State::Memory,
+        shared: None,
     };
     let sessions = Sessions::open(config, Arc::new(SystemRandom), NOW).unwrap();
     let runtime = runtime();

@@ -34,7 +34,6 @@ use crate::link_client::{self, Cluster, LinkClient, StreamService};
 use crate::metrics::Metrics;
 use crate::policy;
 use crate::sessions::Sessions;
-use crate::sessions::random::SystemRandom;
 use crate::sign_in::SignIn;
 use crate::sip::passwords::Passwords;
 use crate::sso::Sso;
@@ -52,6 +51,7 @@ mod media;
 mod reload;
 mod settings;
 pub(crate) mod sip;
+mod store;
 mod upkeep;
 pub(crate) mod xmpp;
 
@@ -102,8 +102,12 @@ struct App {
     xmpp: Option<XmppApp>,
     tokens: Arc<TokenVerifier>,
     inside_tls: InsideTls,
+    store_tls: Option<InsideTls>,
     link_tls: Arc<ArcSwap<rustls::ClientConfig>>,
     policies: Vec<watch::Sender<Arc<Policy>>>,
+    /// The edges that are linked to this edge-c.
+    own_edges: watch::Sender<Arc<BTreeSet<Domain>>>,
+    /// The edges that are linked to any edge-c that shares with this one.
     live_edges: watch::Sender<Arc<BTreeSet<Domain>>>,
     expiry: Arc<Expiry>,
     metrics: Metrics,
@@ -120,12 +124,7 @@ impl App {
         let remembered = recall_nodes(config, &discovery);
         let inside_tls = replaceable(settings::inside_tls(config))?;
         let uds = Arc::new(uds(config, &inside_tls, &dns).counting(metrics.clone()));
-        let sessions = Sessions::open(
-            settings::session_config(config),
-            Arc::new(SystemRandom),
-            clock::unix_now(),
-        )
-        .map_err(unusable)?;
+        let (sessions, store_tls) = store::open(config, &dns, &metrics)?;
         let allow_list = Arc::new(allow_list(config)?);
         let upstreams = upstreams(config, &inside_tls, &dns, &discovery).counting(metrics.clone());
         let inside = (&inside_tls, &dns, &discovery, &uds);
@@ -174,8 +173,10 @@ impl App {
             xmpp,
             tokens,
             inside_tls,
+            store_tls,
             link_tls,
             policies: Vec::new(),
+            own_edges: watch::Sender::default(),
             live_edges,
             expiry,
             metrics,
@@ -231,7 +232,7 @@ impl App {
             let (app, link) = (self.clone(), Arc::clone(link));
             let signal = drain.signal();
             let linking = async move {
-                app.know_nodes().await;
+                tokio::join!(app.know_nodes(), app.know_store());
                 link.run(signal).await;
             };
             drop(supervisor.spawn_vital("link", lifecycle::until_over(linking, drain.signal())));
@@ -239,7 +240,7 @@ impl App {
         for link in &self.links {
             drop(supervisor.spawn(
                 "live_edges",
-                note_live(self.live_edges.clone(), Arc::clone(link)),
+                note_live(self.own_edges.clone(), Arc::clone(link)),
             ));
         }
         if let Some(media) = self.sip.as_ref().and_then(|sip| sip.media.as_ref()) {
@@ -259,6 +260,7 @@ impl App {
             drop(supervisor.spawn("sip_drain", sip.clone().drain(drain.signal())));
         }
         self.spawn_xmpp(supervisor);
+        self.spawn_store(supervisor);
         let sessions = self.sessions.clone();
         let signal = drain.signal();
         let keeping = async move {

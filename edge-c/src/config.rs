@@ -18,6 +18,7 @@ mod allow_list;
 mod cross;
 pub(crate) mod media;
 mod read;
+pub mod session;
 pub mod sip;
 pub mod tokens;
 mod warning;
@@ -185,6 +186,8 @@ pub struct Session {
     pub state_dir: PathBuf,
     /// File of the key that seals the snapshot and derives all others; made at the first start.
     pub key_file: PathBuf,
+    /// The store that several edge-c share, if there is one.
+    pub shared: Option<session::Shared>,
 }
 
 /// `[proxy]`: what is done to answers of inner servers.

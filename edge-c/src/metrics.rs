@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 
 use crate::dial::DialError;
 use crate::media::metrics::MediaMetrics;
+use crate::sessions::StoreMetrics;
 use crate::sip::metrics::SipMetrics;
 use crate::sso::metrics::SsoMetrics;
 use crate::tokens::metrics::TokenMetrics;
@@ -149,6 +150,8 @@ pub struct Metrics {
     pub sessions_issued: Counter,
     /// Sessions that ended.
     pub sessions_ended: ByLabel<SessionEnd, Counter>,
+    /// The store that sessions are shared in.
+    pub store: StoreMetrics,
     /// Requests whose cookie names no session.
     pub sessions_unknown: Counter,
     /// What the allow list said.
@@ -236,6 +239,7 @@ impl Metrics {
                 "sessions_ended",
                 "Sessions that ended, by reason",
             ),
+            store: StoreMetrics::register(registry),
             sessions_unknown: telemetry::counter(
                 registry,
                 "sessions_unknown",

@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,6 +36,10 @@ pub use self::random::{Random, RandomError, SystemRandom};
 pub use self::seal::SealError;
 use self::seal::StateKey;
 pub use self::sealed_file::{SealedFile, SealedFileError};
+use self::shared::SharedStore;
+pub use self::shared::{
+    Dialer, SharedConfig, StoreAddress, StoreAddressError, StoreMetrics, StoreWay,
+};
 use self::snapshot::{Loaded, Snapshot};
 pub use self::state_file::StateError;
 pub use self::store::{PageMark, Selection, StoreError, StoreStats};
@@ -55,6 +60,7 @@ mod memory;
 pub mod random;
 mod seal;
 mod sealed_file;
+mod shared;
 mod snapshot;
 mod state_file;
 mod store;
@@ -74,6 +80,8 @@ struct Inner {
     state_key: StateKey,
     store: Arc<dyn SessionStore>,
     agreement: Arc<dyn Agreement>,
+    /// The same once more, where there is one.
+    shared: Option<Arc<SharedStore>>,
     snapshot: Option<Arc<Snapshot>>,
     ring: Mutex<KeyRing>,
     keys: watch::Sender<FilterKeys>,
@@ -108,18 +116,39 @@ impl Sessions {
         };
         let (keys, _) = watch::channel(ring.filter_keys());
         let announce = Announce::default();
-        let memory = MemoryStore::new(
+        let lifetime = config.lifetime.min(limits::SESSION_LIFETIME_MAX);
+        let memory = Arc::new(MemoryStore::new(
             Bounds::default(),
             snapshot.clone(),
             loaded,
             announce.clone(),
-        );
+        ));
+        let shared = match config.shared {
+            Some(config) => Some(Arc::new(SharedStore::new(shared::Parts {
+                config,
+                memory: Arc::clone(&memory),
+                announce: announce.clone(),
+                key: state_key.clone(),
+                random: Arc::clone(&random),
+                ring: ring.clone(),
+                lifetime,
+            })?)),
+            None => None,
+        };
+        let (store, agreement): (Arc<dyn SessionStore>, Arc<dyn Agreement>) = match &shared {
+            Some(shared) => (
+                Arc::<SharedStore>::clone(shared),
+                Arc::<SharedStore>::clone(shared),
+            ),
+            None => (memory, Arc::new(Alone::new(announce.clone()))),
+        };
         let sessions = Self(Arc::new(Inner {
-            lifetime: config.lifetime.min(limits::SESSION_LIFETIME_MAX),
+            lifetime,
             cookie_domain: config.cookie_domain,
             state_key,
-            store: Arc::new(memory),
-            agreement: Arc::new(Alone::new(announce.clone())),
+            store,
+            agreement,
+            shared,
             snapshot,
             ring: Mutex::new(ring.clone()),
             keys,
@@ -127,7 +156,9 @@ impl Sessions {
             random,
         }));
         sessions.keep_ring(&ring);
-        sessions.roll_at_start(now);
+        if sessions.0.shared.is_none() {
+            sessions.roll_at_start(now);
+        }
         Ok(sessions)
     }
 
@@ -355,6 +386,27 @@ impl Sessions {
     #[must_use]
     pub fn stats(&self) -> StoreStats {
         self.0.store.stats()
+    }
+
+    /// Keeps the copy of the shared store up to date for as long as it is polled; without such a store, does nothing.
+    pub async fn follow_store(&self) -> Infallible {
+        match &self.0.shared {
+            Some(shared) => Arc::clone(shared).live().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Resolves when the shared store answers and this node knows what is in it.
+    pub async fn until_store_is_up(&self) {
+        if let Some(shared) = &self.0.shared {
+            shared.until_up().await;
+        }
+    }
+
+    /// Why the shared store is not available, if it is not.
+    #[must_use]
+    pub fn store_trouble(&self) -> Option<String> {
+        self.0.shared.as_ref().and_then(|shared| shared.trouble())
     }
 
     /// What is known is good for nothing once the store has been silent for too long.

@@ -2,6 +2,7 @@
 
 mod dns;
 mod issuer;
+pub(crate) mod redis;
 mod uds;
 
 use std::collections::BTreeMap;

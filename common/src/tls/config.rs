@@ -90,6 +90,16 @@ pub fn inside_client(anchors: RootCertStore) -> Result<ClientConfig, rustls::Err
     Ok(config)
 }
 
+/// Edge-c towards the store that several of them share: as [`inside_client`], without a protocol of HTTP.
+///
+/// # Errors
+/// [`rustls::Error`] if the provider lacks a protocol version.
+pub fn store_client(anchors: RootCertStore) -> Result<ClientConfig, rustls::Error> {
+    let mut config = inside_client(anchors)?;
+    config.alpn_protocols.clear();
+    Ok(config)
+}
+
 /// SIP of edge-c towards registrars: as [`inside_client`], with an own certificate where there is one.
 ///
 /// # Errors

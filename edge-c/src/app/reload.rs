@@ -75,6 +75,7 @@ impl App {
         let realm = Realm::parse(&config.sign_in.realm).map_err(Reload::other)?;
         let link = settings::link_tls(config).map_err(Reload::Other)?;
         let inside = settings::inside_tls(config).map_err(Reload::Other)?;
+        let store = settings::store_tls(config).map_err(Reload::Other)?;
         let named: Vec<&Domain> = config.edges.iter().map(|edge| &edge.name).collect();
         if !named.iter().copied().eq(edges) {
             return Err(Reload::Other(
@@ -115,6 +116,9 @@ impl App {
         self.streams.realm.store(Arc::new(realm));
         self.inside_tls.store(Arc::new(inside));
         self.streams.upstreams.forget_connections();
+        if let (Some(current), Some(store)) = (&self.store_tls, store) {
+            current.store(Arc::new(store));
+        }
         self.link_tls.store(Arc::new(link));
         self.expiry.replace(settings::in_use(config));
         for (sender, policy) in self.policies.iter().zip(policies) {

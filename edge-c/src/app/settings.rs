@@ -1,7 +1,9 @@
 //! What each part of edge-c takes from the configuration.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use common::config::section::HttpsTransport;
 use common::limits;
 use common::link::greeting::Purpose;
@@ -12,9 +14,11 @@ use common::tls::config as tls;
 
 use super::unusable;
 use crate::config::{self, Config};
+use crate::dial::InsideTls;
 use crate::discovery::dns::{Dns, DnsConfig};
 use crate::discovery::{self, ServedDomain};
 use crate::metrics::Metrics;
+use crate::sessions::{Dialer, SharedConfig};
 use crate::sign_in::{self, EdgePeer};
 use crate::upstream::http as upstream;
 use crate::{link_client, sessions, uds};
@@ -49,8 +53,29 @@ pub(super) fn discovery_config(config: &Config) -> discovery::Config {
     }
 }
 
-pub(super) fn session_config(config: &Config) -> sessions::Config {
-    sessions::Config {
+/// Sessions, and the way to the store that they are shared in.
+pub(super) fn session_config(
+    config: &Config,
+    dns: &Arc<Dns>,
+    metrics: &Metrics,
+) -> Result<(sessions::Config, Option<InsideTls>), String> {
+    let tls = store_tls(config)?.map(|tls| Arc::new(ArcSwap::from_pointee(tls)));
+    let shared = match (&config.session.shared, &tls) {
+        (Some(shared), Some(tls)) => Some(SharedConfig {
+            name: config.name.clone(),
+            dialer: Dialer {
+                address: shared.address.clone(),
+                user: shared.user.clone(),
+                password: shared.password()?,
+                tls: Arc::clone(tls),
+                dns: Some(Arc::clone(dns)),
+                bind_address: config.inside.bind_address,
+            },
+            metrics: metrics.store.clone(),
+        }),
+        (Some(_), None) | (None, _) => None,
+    };
+    let sessions = sessions::Config {
         core: config.core_id,
         lifetime: config.session.lifetime,
         cookie_domain: Some(config.session.cookie_domain.clone()),
@@ -58,7 +83,25 @@ pub(super) fn session_config(config: &Config) -> sessions::Config {
             path: config.session.state_dir.clone(),
             key_file: Some(config.session.key_file.clone()),
         },
-    }
+        shared,
+    };
+    Ok((sessions, tls))
+}
+
+/// How the shared store is verified; none without such a store.
+pub(super) fn store_tls(config: &Config) -> Result<Option<rustls::ClientConfig>, String> {
+    let Some(shared) = &config.session.shared else {
+        return Ok(None);
+    };
+    let files = if shared.trust_anchors.is_empty() {
+        &config.inside.trust_anchors
+    } else {
+        &shared.trust_anchors
+    };
+    let anchors = common::config::pem::trust_anchors(files).map_err(|error| error.to_string())?;
+    tls::store_client(anchors)
+        .map(Some)
+        .map_err(|error| error.to_string())
 }
 
 pub(super) fn sign_in_config(config: &Config) -> Result<sign_in::Config, RunError> {

@@ -38,7 +38,9 @@ impl App {
             "link",
             "look at edge-e and the firewall between: edge-c dials it",
         );
-        drop(supervisor.spawn("tidy", tidy(self.clone(), linked)));
+        let remedy = "look at the server that [session.redis] names";
+        let stored = readiness.condition("session store", remedy);
+        drop(supervisor.spawn("tidy", tidy(self.clone(), linked, stored)));
         if let Some(media) = self.sip.as_ref().and_then(|sip| sip.media.clone()) {
             let remedy = "look at [media] of edge-e, and at the link to it";
             let stocked = readiness.condition("media ports", remedy);
@@ -84,6 +86,7 @@ impl App {
         pool.of(PoolState::Busy).set(signed_number(busy));
         pool.of(PoolState::Idle)
             .set(signed_number(open.saturating_sub(busy)));
+        self.count_store();
         self.count_sessions(&mut counted.sessions);
         self.count_nodes(&mut counted.nodes);
     }
@@ -213,7 +216,7 @@ pub(super) fn renew_automatic_rules(app: &App, known: &[discovery::Node]) {
 }
 
 /// Now and then: closes connections that are too old, and notes whether an edge is linked.
-async fn tidy(app: App, linked: Condition) {
+async fn tidy(app: App, linked: Condition, stored: Condition) {
     let mut last_tidied = clock::now();
     let mut last_counted = clock::now();
     let mut counted = Counted::default();
@@ -223,6 +226,7 @@ async fn tidy(app: App, linked: Condition) {
         } else {
             note_trouble(&app.links, &linked);
         }
+        app.note_store(&stored);
         if clock::elapsed(last_tidied) >= limits::TIDY_INTERVAL {
             last_tidied = clock::now();
             app.streams.upstreams.tidy();

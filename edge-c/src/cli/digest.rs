@@ -136,6 +136,7 @@ mod tests {
             cookie_domain: Domain::parse("example.com").unwrap(),
             state_dir: folder.to_owned(),
             key_file: folder.join("session.key"),
+            shared: None,
         }
     }
 

@@ -12,8 +12,8 @@ use common::net::{Deployment, Domain};
 use common::policy::allow_list::{Node, NodeKind};
 
 use super::{
-    Config, Dns, Edge, Inside, Link, Proxy, ServiceDomain, Session, SignIn, Sso, cross, media, sip,
-    tokens, xmpp,
+    Config, Dns, Edge, Inside, Link, Proxy, ServiceDomain, Session, SignIn, Sso, cross, media,
+    session, sip, tokens, xmpp,
 };
 
 pub(super) fn config(root: &Table<'_>) -> Option<Config> {
@@ -41,7 +41,7 @@ pub(super) fn config(root: &Table<'_>) -> Option<Config> {
     let sign_in = sign_in(&root.table("sign_in"));
     let session_table = root.table("session");
     let cookie_domain = cross::cookie_domain(&session_table, edges.as_deref());
-    let session = session(&session_table, cookie_domain);
+    let session = sessions(&session_table, cookie_domain);
     let tokens = tokens::read(root);
     let proxy = proxy(&root.table("proxy"));
     let registrar_tables = sip::registrar_tables(root);
@@ -257,7 +257,8 @@ pub(super) fn realm(value: &Value<'_>) -> Result<String, Problem> {
     Err(Problem::invalid("can't be a realm", allowed))
 }
 
-fn session(table: &Table<'_>, cookie_domain: Option<Domain>) -> Option<Session> {
+fn sessions(table: &Table<'_>, cookie_domain: Option<Domain>) -> Option<Session> {
+    let shared = session::shared(table);
     let range = Duration::from_secs(1)..=limits::SESSION_LIFETIME_MAX;
     let lifetime = table.or("lifetime", limits::SESSION_LIFETIME_DEFAULT, |value| {
         value.duration(&range)
@@ -269,6 +270,7 @@ fn session(table: &Table<'_>, cookie_domain: Option<Domain>) -> Option<Session> 
         cookie_domain: cookie_domain?,
         key_file: key_file.unwrap_or_else(|| state_dir.join("session.key")),
         state_dir,
+        shared: shared?,
     })
 }
 

@@ -110,6 +110,16 @@ impl KeyRing {
         Self { core, ..self }
     }
 
+    /// Names this ring among all that were ever made.
+    pub(super) fn version(&self) -> String {
+        let Entry {
+            generation,
+            created,
+            ..
+        } = self.latest;
+        format!("{created}:{generation}")
+    }
+
     pub(super) const fn core(&self) -> CoreId {
         self.core
     }

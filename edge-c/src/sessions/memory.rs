@@ -107,6 +107,16 @@ impl MemoryStore {
         evicted
     }
 
+    /// Drops sessions that another node had to drop.
+    pub(super) fn evict(&self, ids: &[SessionId]) {
+        let mut index = self.index();
+        for id in ids {
+            if self.remove(&mut index, id).is_some() {
+                index.evicted_total += 1;
+            }
+        }
+    }
+
     /// Which sessions are meant, as tombstones.
     pub(super) fn select(&self, which: &Selection) -> Vec<Tombstone> {
         let index = self.index();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::random::{Random, RandomError, draw};
-use super::seal::{STATE_KEY_BYTES, StateKey};
+use super::seal::{STATE_KEY_BYTES, SealError, StateKey};
 
 /// Why edge-c can't use its state.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +56,9 @@ pub enum StateError {
     /// No random octets for a new key.
     #[error(transparent)]
     Random(#[from] RandomError),
+    /// The crypto library refuses the key, which it never should.
+    #[error("the state key cannot be used: {0}")]
+    Seal(#[from] SealError),
     /// The snapshot can't be read or written, for a reason outside of it.
     #[error("the session snapshot {path} cannot be used: {why}")]
     Snapshot {

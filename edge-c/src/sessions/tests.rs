@@ -50,6 +50,7 @@ pub(super) fn config(path: &Path) -> Config {
             path: path.to_owned(),
             key_file: None,
         },
+        shared: None,
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::agreement::Nodes;
 use super::seal::SealError;
+use super::shared::SharedConfig;
 use super::store::{PageMark, StoreError};
 
 /// What the operator decides about sessions.
@@ -31,6 +32,8 @@ pub struct Config {
     pub cookie_domain: Option<Domain>,
     /// Where sessions outlive the process.
     pub state: State,
+    /// The store that this edge-c shares with others, if it does.
+    pub shared: Option<SharedConfig>,
 }
 
 /// Where sessions outlive the process.

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use std::sync::Arc;
+
 use common::config::{ConfigErrors, Loaded};
 use insta::assert_snapshot;
 
@@ -97,8 +99,8 @@ fn the_realm_of_phones_is_the_first_host_unless_it_is_set() {
         parse(&text).unwrap().config.sip.unwrap().realms()
     };
 
-    assert_eq!(edge(""), ["example.com".into()]);
-    assert_eq!(edge("realm = \"phones\""), ["phones".into()]);
+    assert_eq!(edge(""), [Arc::<str>::from("example.com")]);
+    assert_eq!(edge("realm = \"phones\""), [Arc::<str>::from("phones")]);
 }
 
 #[test]

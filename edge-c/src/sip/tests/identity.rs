@@ -16,6 +16,7 @@ fn sessions() -> Sessions {
         lifetime: Duration::from_secs(3600),
         cookie_domain: None,
         state: sessions::State::Memory,
+        shared: None,
     };
     Sessions::open(config, Arc::new(SystemRandom), clock::unix_now()).unwrap()
 }
