@@ -48,6 +48,7 @@ use upkeep::{follow_nodes, note_live, renew_automatic_rules};
 use xmpp::XmppApp;
 
 mod media;
+mod operator;
 mod reload;
 mod settings;
 pub(crate) mod sip;

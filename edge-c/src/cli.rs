@@ -13,11 +13,13 @@ use serde_json::json;
 use crate::app;
 use crate::cli::allow_list::AllowListArgs;
 use crate::cli::digest::DigestArgs;
+use crate::cli::sessions::SessionsArgs;
 use crate::config::Config;
 
 pub mod allow_list;
 mod digest;
 mod doctor;
+mod sessions;
 
 /// The inside of the pair: dials edge-e, decides who may do what, reaches the inner servers.
 #[derive(Debug, Parser)]
@@ -39,6 +41,8 @@ enum Command {
     AllowList(AllowListArgs),
     /// Users whose SIP phones edge-c authenticates itself
     Digest(DigestArgs),
+    /// Show who is signed in, and end that
+    Sessions(SessionsArgs),
     /// Print the version
     Version(Output),
 }
@@ -78,6 +82,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(checked) => check(&checked).into(),
         Command::Doctor(checked) => doctor(&checked).into(),
         Command::Digest(arguments) => digest(&arguments).into(),
+        Command::Sessions(arguments) => sessions(&arguments).into(),
         Command::Version(output) => version(output).into(),
     }
 }
@@ -176,6 +181,23 @@ fn digest(arguments: &DigestArgs) -> Exit {
     }
 }
 
+fn sessions(arguments: &SessionsArgs) -> Exit {
+    let loaded = match load(&arguments.file) {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            terminal::complain(&format!("{errors}\n"));
+            return Exit::BadConfig;
+        }
+    };
+    match terminal::runtime() {
+        Ok(runtime) => runtime.block_on(sessions::run(arguments, loaded.config.admin.listen)),
+        Err(error) => {
+            terminal::complain(&format!("can't start: {error}\n"));
+            Exit::Unavailable
+        }
+    }
+}
+
 fn version(output: Output) -> Exit {
     let version = env!("CARGO_PKG_VERSION");
     if output.json {
@@ -203,6 +225,7 @@ Examples:
   edge-c check --json | jq .errors        for scripts
   edge-c digest add 1001 example.com <password-file
                                           a phone that edge-c authenticates itself
+  edge-c sessions revoke --user alice     sign her out everywhere, now
 
 Every key is explained in deploy/edge-c.example.toml.
 

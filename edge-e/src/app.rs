@@ -358,6 +358,7 @@ impl App {
             status: Arc::new(move || self.status(&name)),
             log,
             drain: drain.clone(),
+            more: None,
         };
         drop(supervisor.spawn_vital(
             "admin",

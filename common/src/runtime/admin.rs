@@ -9,6 +9,7 @@
 //! | `GET /` | the same for people |
 //! | `GET /log-filter`, `PUT /log-filter` | what is logged |
 //! | `POST /drain` | starts an orderly stop |
+//! | anything else | what the product answers beside: [`More`] |
 //!
 //! It asks nobody who they are, so it belongs on loopback or behind a packet filter. What it does defend against is a
 //! web page in the operator's own browser: a foreign `Host` (DNS rebinding) and a foreign `Origin` are refused.
@@ -16,11 +17,12 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -45,6 +47,17 @@ pub use readiness::{Condition, Readiness};
 /// Makes the status object whenever somebody asks.
 pub type StatusSource = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
+/// What a product answers beside what every product does.
+pub trait More: Send + Sync {
+    /// Status and JSON for a request; `None` if it knows no such path.
+    fn answer<'a>(
+        &'a self,
+        method: &'a Method,
+        path: &'a str,
+        query: Option<&'a str>,
+    ) -> Pin<Box<dyn Future<Output = Option<(StatusCode, serde_json::Value)>> + Send + 'a>>;
+}
+
 /// Everything that the admin listener shows and changes.
 #[derive(Clone)]
 pub struct Admin {
@@ -62,6 +75,8 @@ pub struct Admin {
     pub log: LogControl,
     /// The orderly stop.
     pub drain: Drain,
+    /// What the product answers beside.
+    pub more: Option<Arc<dyn More>>,
 }
 
 impl Admin {

@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::App;
+use super::operator::Operator;
 use super::sip::SipApp;
 use super::xmpp::XmppApp;
 use crate::config::Config;
@@ -56,6 +57,7 @@ impl App {
             status: Arc::new(move || app.status(&name)),
             log,
             drain: supervisor.drain().clone(),
+            more: Some(Arc::new(Operator(self.sessions.clone()))),
         };
         drop(supervisor.spawn_vital("admin", admin::serve(listener, admin, supervisor.clone())));
     }

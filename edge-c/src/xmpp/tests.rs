@@ -88,6 +88,7 @@ fn sessions(state: &tempfile::TempDir) -> Sessions {
             path: state.path().to_owned(),
             key_file: None,
         },
+        shared: None,
     };
     Sessions::open(config, Arc::new(SystemRandom), clock::unix_now()).unwrap()
 }

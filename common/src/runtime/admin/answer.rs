@@ -35,7 +35,19 @@ pub(super) async fn answer(admin: &Admin, request: Request<Incoming>) -> Answer 
         "/metrics" => metrics(admin),
         "/ready" => ready(admin),
         "/status" => json_answer(StatusCode::OK, &(admin.status)()),
-        _ => plain(
+        _ => more(admin, &request).await,
+    }
+}
+
+async fn more(admin: &Admin, request: &Request<Incoming>) -> Answer {
+    let (path, query) = (request.uri().path(), request.uri().query());
+    let answered = match &admin.more {
+        Some(more) => more.answer(request.method(), path, query).await,
+        None => None,
+    };
+    match answered {
+        Some((status, body)) => json_answer(status, &body),
+        None => plain(
             StatusCode::NOT_FOUND,
             "there are: / /live /ready /metrics /status /log-filter /drain\n",
         ),

@@ -37,6 +37,7 @@ fn running() -> Running {
         }),
         log,
         drain: drain.clone(),
+        more: None,
     };
     let listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let address = listener.local_addr().unwrap();
