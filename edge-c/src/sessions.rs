@@ -246,7 +246,7 @@ impl Sessions {
             };
         }
         // Nobody but an edge makes the tag, so that nobody else makes this node ask the store; an old one needs no answer.
-        let is_ours = cookie.expiry() > now && self.ring().has_tagged(&cookie);
+        let is_ours = cookie.expiry() > now && self.has_tagged(&cookie);
         if !is_ours || self.is_revoked(&id) {
             return Ok(None);
         }
@@ -412,6 +412,16 @@ impl Sessions {
     /// What is known is good for nothing once the store has been silent for too long.
     fn may_rely(&self) -> bool {
         self.0.agreement.state() != StoreState::Away
+    }
+
+    /// Keys that the nodes have agreed on count from the moment they are heard of, even if this node does not use them yet.
+    fn has_tagged(&self, cookie: &CookieValue) -> bool {
+        let agreed = self.0.agreement.ring();
+        let is_agreed = agreed
+            .borrow()
+            .as_ref()
+            .is_some_and(|ring| ring.has_tagged(cookie));
+        is_agreed || self.ring().has_tagged(cookie)
     }
 
     fn is_revoked(&self, id: &SessionId) -> bool {
