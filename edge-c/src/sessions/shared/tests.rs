@@ -76,9 +76,18 @@ impl Node {
     }
 
     /// Ends without a word, as a kill does; what is on disk stays.
-    async fn die(mut self) -> tempfile::TempDir {
-        self.tasks.shutdown().await;
-        self.dir
+    async fn die(self) -> tempfile::TempDir {
+        let Self {
+            sessions,
+            dir,
+            mut tasks,
+        } = self;
+        tasks.shutdown().await;
+        drop(sessions);
+        // A write that is under way on another thread holds the file a moment longer; a process that is killed does not.
+        let file = fs::File::open(dir.path().join("sessions.redb")).unwrap();
+        until("a free database", || file.try_lock().is_ok()).await;
+        dir
     }
 }
 
