@@ -142,17 +142,13 @@ impl App {
         .counting_with(sessions.clone())
         .with_tokens(Arc::clone(&tokens));
         let passwords = Arc::new(sip::passwords(config).map_err(unusable)?);
+        let sso = sso(config, &tokens, &sessions, &metrics);
         let parts = Parts {
             sessions: sessions.clone(),
             allow_list: Arc::clone(&allow_list),
             sign_in,
             upstreams,
-            sso: Sso::new(
-                config.sso_relay.as_ref(),
-                Arc::clone(&tokens),
-                sessions.clone(),
-                metrics.sso.clone(),
-            ),
+            sso,
             home_sso: HomeSso::new(config, Arc::clone(&discovery), Arc::clone(&uds)),
             passwords: Arc::clone(&passwords),
         };
@@ -332,6 +328,17 @@ fn recall_nodes(config: &Config, discovery: &Discovery) -> Arc<Mutex<Option<Reme
             "nodes that users' records named are not remembered: they are known again after a sign-in");
     }
     Arc::new(Mutex::new(recalled.ok()))
+}
+
+fn sso(
+    config: &Config,
+    tokens: &Arc<TokenVerifier>,
+    sessions: &Sessions,
+    metrics: &Metrics,
+) -> Sso {
+    let relay = config.sso_relay.as_ref();
+    let (tokens, sessions) = (Arc::clone(tokens), sessions.clone());
+    Sso::new(relay, tokens, sessions, metrics.sso.clone())
 }
 
 fn uds(config: &Config, tls: &InsideTls, dns: &Arc<Dns>) -> Uds {

@@ -211,20 +211,30 @@ mod tests {
 
     use super::*;
 
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    fn domain(text: &str) -> Domain {
+        Domain::parse(text).unwrap()
+    }
+
+    fn value(text: &str) -> HeaderValue {
+        HeaderValue::try_from(text).unwrap()
+    }
+
     fn translate(fields: &[(HeaderName, &str)], body: &str) -> Result<Response<Body>, SsoRefused> {
-        let asked = Url::parse("https://idp.test:9443/a/b?c=d").unwrap();
+        let asked = url("https://idp.test:9443/a/b?c=d");
+        let domain = domain("example.com");
         let outside = Outside {
             edge_host: "edge1.test:8443",
-            domain: &Domain::parse("example.com").unwrap(),
+            domain: &domain,
             issuer: "corp",
             origin: &asked.origin,
         };
-        let pairs = fields
-            .iter()
-            .map(|(name, value)| (name.clone(), HeaderValue::try_from(*value).unwrap()));
         let mut all = HeaderMap::new();
-        for (name, value) in pairs {
-            all.append(name, value);
+        for (name, text) in fields {
+            all.append(name, value(text));
         }
         let answer = Answer {
             status: StatusCode::OK,

@@ -39,6 +39,10 @@ struct Reference {
 }
 
 /// What distinguishes one pair's surroundings from another's.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each stands for a way of its own in which surroundings differ"
+)]
 pub(crate) struct Setup {
     /// How many edges there are.
     pub(crate) size: Size,

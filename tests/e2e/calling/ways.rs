@@ -187,7 +187,7 @@ fn a_client_registers_with_a_token_where_the_registrar_takes_tokens() {
 
 #[test]
 fn everything_goes_over_ipv6() {
-    let mut scene = Scene::pair_with(&Setup {
+    let scene = Scene::pair_with(&Setup {
         transport: "udp",
         is_ipv6: true,
         more: |stage| {
