@@ -92,6 +92,10 @@ impl<'a> Query<'a> {
         if query.body(&mut reader, questions, records).is_err() {
             query.fault.get_or_insert(Rcode::FormErr);
         }
+        // Of another kind of request only EDNS is understood.
+        if opcode != 0 {
+            query.question = None;
+        }
         Ok(query)
     }
 

@@ -250,7 +250,8 @@ impl Zone {
         let nothing = match self.find(lower, question.kind) {
             Found::Set(set) => {
                 writer.answer(set, dnssec_ok);
-                if question.kind != number::ANY {
+                // What an alias leads to is for whoever asks for it.
+                if question.kind != number::ANY && set.kind != number::CNAME {
                     writer.addresses(self, set, dnssec_ok);
                 }
                 return (Rcode::NoError, Outcome::Records);

@@ -6,9 +6,11 @@ use std::fmt;
 use serde_json::{Value, json};
 
 mod local;
+mod names;
 mod tls;
 
 pub use local::{answers, certificate, open_files, port, resolves};
+pub use names::{is_hidden, leads_here};
 pub use tls::{TlsProbe, probe};
 
 /// How something looks.

@@ -1,10 +1,12 @@
 //! Everything around edge-e that must be right: certificates, the public name, ports, the limit of open files.
 
 use common::config::{Loaded, Purpose};
+use common::net::Domain;
 use common::runtime::clock;
 use common::runtime::doctor::{self, Finding, Report};
 
 use crate::config::Config;
+use crate::config::dns::ZoneSource;
 
 pub(super) async fn examine(loaded: &Loaded<Config>) -> Report {
     let config = &loaded.config;
@@ -15,6 +17,7 @@ pub(super) async fn examine(loaded: &Loaded<Config>) -> Report {
     report.add(warnings.map(|w| Finding::warn(&w.place.key, &w.why, &w.remedy)));
     report.add(certificates(config));
     report.add([doctor::resolves(&config.name, &config.advertised_addresses).await]);
+    report.add(names(config).await);
     report.add(ports(config).await);
     report.add([doctor::open_files(config.limits.connections_max)]);
     report
@@ -35,15 +38,45 @@ fn certificates(config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// Whether clients are led here, and not to the inside.
+async fn names(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for zone in config.dns.iter().flat_map(|dns| &dns.zones) {
+        let ZoneSource::Written(written) = &zone.source else {
+            continue;
+        };
+        let mut owners: Vec<_> = written
+            .services
+            .iter()
+            .map(|service| &service.owner)
+            .collect();
+        owners.dedup();
+        for owner in owners {
+            findings.push(doctor::leads_here(owner, &config.name, &zone.name).await);
+            let domain = owner.parent().and_then(|tls| tls.parent());
+            for label in ["_cisco-uds._tcp", "_cuplogin._tcp"] {
+                let name = domain.as_ref().map(|domain| format!("{label}.{domain}"));
+                if let Some(Ok(name)) = name.map(|name| Domain::parse(&name)) {
+                    findings.push(doctor::is_hidden(&name).await);
+                }
+            }
+        }
+    }
+    findings
+}
+
 async fn ports(config: &Config) -> Vec<Finding> {
     let admin = config.admin.listen;
     let is_running = doctor::answers(admin).await;
     let public = config.public.listen.iter().map(|at| ("public.listen", *at));
     let sip = config.sip.listen.iter().map(|at| ("sip.listen", *at));
     let link = config.link.listen.iter().map(|at| ("link.listen", *at));
+    let dns = config.dns.iter().flat_map(|dns| &dns.listen);
+    let dns = dns.map(|at| ("dns.listen", *at));
     let all = public
         .chain(sip)
         .chain(link)
+        .chain(dns)
         .chain([("admin.listen", admin)]);
     all.map(|(key, at)| doctor::port(key, at, is_running))
         .collect()
