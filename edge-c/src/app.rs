@@ -154,8 +154,7 @@ impl App {
         };
         let streams = Arc::new(streams(config, parts, metrics.clone())?);
         let link_tls = replaceable(settings::link_tls(config))?;
-        let expiry = Arc::new(Expiry::new(metrics.certificates.clone()));
-        expiry.replace(settings::in_use(config));
+        let expiry = Arc::new(expiry(config, &metrics));
         let sip = SipApp::start(config, &sessions, &dns, passwords, &metrics)?;
         let xmpp = XmppApp::start(config, &sessions, &dns, &metrics, sip.as_ref())?;
         let mut app = Self {
@@ -328,6 +327,12 @@ fn recall_nodes(config: &Config, discovery: &Discovery) -> Arc<Mutex<Option<Reme
             "nodes that users' records named are not remembered: they are known again after a sign-in");
     }
     Arc::new(Mutex::new(recalled.ok()))
+}
+
+fn expiry(config: &Config, metrics: &Metrics) -> Expiry {
+    let expiry = Expiry::new(metrics.certificates.clone());
+    expiry.replace(settings::in_use(config));
+    expiry
 }
 
 fn sso(
