@@ -47,6 +47,10 @@ pub use readiness::{Condition, Readiness};
 /// Makes the status object whenever somebody asks.
 pub type StatusSource = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
+/// Status and JSON in a while; `None` for a path that is not known.
+pub type Answering<'a> =
+    Pin<Box<dyn Future<Output = Option<(StatusCode, serde_json::Value)>> + Send + 'a>>;
+
 /// What a product answers beside what every product does.
 pub trait More: Send + Sync {
     /// Status and JSON for a request; `None` if it knows no such path.
@@ -55,7 +59,7 @@ pub trait More: Send + Sync {
         method: &'a Method,
         path: &'a str,
         query: Option<&'a str>,
-    ) -> Pin<Box<dyn Future<Output = Option<(StatusCode, serde_json::Value)>> + Send + 'a>>;
+    ) -> Answering<'a>;
 }
 
 /// Everything that the admin listener shows and changes.

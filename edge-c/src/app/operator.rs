@@ -5,9 +5,7 @@
 //! | `GET /sessions` | one page of sessions as JSON, the soonest to expire first; `after` of the answer asks for the next |
 //! | `POST /sessions/revoke` | ends those of `user`, of `device`, the one `session`, or `all`, everywhere |
 
-use std::pin::Pin;
-
-use common::runtime::admin::More;
+use common::runtime::admin::{Answering, More};
 use common::session::{DeviceName, UserName};
 use common::time::UnixTime;
 use http::{Method, StatusCode};
@@ -26,7 +24,7 @@ impl More for Operator {
         method: &'a Method,
         path: &'a str,
         query: Option<&'a str>,
-    ) -> Pin<Box<dyn Future<Output = Option<(StatusCode, Value)>> + Send + 'a>> {
+    ) -> Answering<'a> {
         Box::pin(async move {
             match (path, method) {
                 ("/sessions", &Method::GET) => Some(self.list(query.unwrap_or_default())),
