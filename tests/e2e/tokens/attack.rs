@@ -10,6 +10,7 @@ use super::{ask, assert_token_refused, claims, claims_with, now, static_stage};
 use crate::stage::{Stage, UCM, proxied_url, verb_url};
 
 /// The first of these tables: what is wrong, and the token.
+#[expect(clippy::too_many_lines, reason = "a table: one row for each attack")]
 fn bad_tokens(signer: &Signer) -> Vec<(&'static str, String)> {
     let stranger = Signer::rsa("k1");
     let payload = claims().to_string();
