@@ -312,7 +312,12 @@ mod tests {
         "edge_sip_node_up",
         "edge_sign_ins_total",
         "edge_reloads_total",
+        "edge_store_failures_total",
+        "edge_store_read_only",
+        "edge_store_up",
         "edge_task_panics_total",
+        "edge_xmpp_node_binds_channel",
+        "edge_xmpp_node_up",
     ];
 
     #[test]

@@ -59,17 +59,21 @@ pub(super) fn shared(table: &Table<'_>) -> Option<Option<Shared>> {
     let words = [("memory", false), ("redis", true)];
     let is_shared = table.or("store", false, |value| value.choice(&words));
     let redis = table.table("redis");
-    if !is_shared {
-        if redis.is_present() {
-            let why = "has no effect while store is \"memory\"";
-            table.warn(
-                "redis",
-                why,
-                "set store = \"redis\", or leave the table out",
-            );
-        }
-        return Some(None);
+    if is_shared {
+        return self::redis(&redis).map(Some);
     }
+    if redis.is_present() {
+        let why = "has no effect while store is \"memory\"";
+        let remedy = "set store = \"redis\", or leave the table out";
+        table.warn("redis", why, remedy);
+        // What is wrong in it is said all the same.
+        drop(self::redis(&redis));
+    }
+    Some(None)
+}
+
+/// `None` if what is said can't be used.
+fn redis(redis: &Table<'_>) -> Option<Shared> {
     let allowed = "url = \"rediss://redis.example.com:6379\", the store that all edge-c share";
     let address = redis.required("url", allowed, address);
     let user = redis.optional("user", |value| value.text().map(str::to_owned));
@@ -97,12 +101,12 @@ pub(super) fn shared(table: &Table<'_>) -> Option<Option<Shared>> {
         }
         StoreWay::Tls(_) | StoreWay::Unix(_) => {}
     }
-    Some(Some(Shared {
+    Some(Shared {
         address,
         user,
         password_file,
         trust_anchors,
-    }))
+    })
 }
 
 fn address(value: &Value<'_>) -> Result<StoreAddress, Problem> {
