@@ -36,7 +36,8 @@ fn what_is_inside_talks_without_an_edge() {
     desk.wait_established().unwrap();
     let _speaker = voice.speak(audio_address(&answer).unwrap(), 500).unwrap();
     scenario::hear(&desk, 500);
-    let heard = voice.hear(None, 50, Duration::from_secs(5)).unwrap();
+    // Long enough for the moment of silence with which a phone begins.
+    let heard = voice.hear(None, 150, Duration::from_secs(10)).unwrap();
     assert!(heard.share_of(tone(DESK)) > 0.5, "{}", scene.logs());
     let end = machine.exchange(&mut dialog, "BYE", "", "").unwrap();
     assert_eq!(end.status(), Some(200));
