@@ -22,6 +22,7 @@ mod lab;
 mod link;
 mod load;
 mod metrics;
+mod names;
 mod origin;
 mod privacy;
 mod proxied;
