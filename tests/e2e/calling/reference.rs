@@ -38,7 +38,8 @@ fn what_is_inside_talks_without_an_edge() {
     scenario::hear(&desk, 500);
     // Long enough for the moment of silence with which a phone begins.
     let heard = voice.hear(None, 150, Duration::from_secs(10)).unwrap();
-    assert!(heard.share_of(tone(DESK)) > 0.5, "{}", scene.logs());
+    let share = heard.share_of(tone(DESK));
+    assert!(share > 0.5, "{share}\n{}", scene.logs());
     let end = machine.exchange(&mut dialog, "BYE", "", "").unwrap();
     assert_eq!(end.status(), Some(200));
 }

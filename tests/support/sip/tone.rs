@@ -93,6 +93,9 @@ impl Recording {
     }
 
     /// The share of all energy that is at a frequency, from 0 to 1.
+    ///
+    /// Measured a tenth of a second at a time: where a busy machine makes a phone leave something out, the tone goes on
+    /// with another phase, which over the whole length would cancel itself.
     #[must_use]
     pub fn share_of(&self, hertz: u32) -> f64 {
         let all: f64 = self
@@ -103,10 +106,12 @@ impl Recording {
         if all == 0.0 {
             return 0.0;
         }
-        // Clocks differ a little.
-        let nearby = [-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0]
-            .map(|shift| self.energy_at(f64::from(hertz) + shift));
-        nearby.into_iter().fold(0.0, f64::max) / all
+        let window = (self.rate / 10).max(1) as usize;
+        let windows = self.samples.chunks(window);
+        let at: f64 = windows
+            .map(|samples| energy_at(samples, self.rate, f64::from(hertz)))
+            .sum();
+        at / all
     }
 
     /// The highest level of any sample, from 0 to 1.
@@ -119,16 +124,16 @@ impl Recording {
             .max();
         f64::from(highest.unwrap_or_default()) / f64::from(i16::MAX)
     }
+}
 
-    fn energy_at(&self, hertz: f64) -> f64 {
-        let factor = 2.0 * (TAU * hertz / f64::from(self.rate)).cos();
-        let (mut last, mut before) = (0.0, 0.0);
-        for sample in &self.samples {
-            (last, before) = (f64::from(*sample) + factor * last - before, last);
-        }
-        let power = last * last + before * before - factor * last * before;
-        2.0 * power / self.samples.len() as f64
+fn energy_at(samples: &[i16], rate: u32, hertz: f64) -> f64 {
+    let factor = 2.0 * (TAU * hertz / f64::from(rate)).cos();
+    let (mut last, mut before) = (0.0, 0.0);
+    for sample in samples {
+        (last, before) = (f64::from(*sample) + factor * last - before, last);
     }
+    let power = last * last + before * before - factor * last * before;
+    2.0 * power / samples.len() as f64
 }
 
 #[cfg(test)]
@@ -153,6 +158,19 @@ mod tests {
         assert!(tone(440.3, 0.1).share_of(440) > 0.8);
         assert!(tone(660.0, 0.5).share_of(440) < 0.01);
         assert_eq!(tone(440.0, 0.0).share_of(440), 0.0);
+    }
+
+    #[test]
+    fn a_tone_with_gaps_is_still_that_tone() {
+        let mut samples = tone(440.0, 0.5).samples;
+        // Half a period.
+        for at in [4000, 2400, 800] {
+            samples.drain(at..at + 9);
+        }
+        let torn = Recording::new(samples, 8000);
+
+        assert!(torn.share_of(440) > 0.9);
+        assert!(torn.share_of(660) < 0.01);
     }
 
     #[test]
