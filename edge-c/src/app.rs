@@ -50,7 +50,7 @@ use xmpp::XmppApp;
 mod media;
 mod operator;
 mod reload;
-mod settings;
+pub(crate) mod settings;
 pub(crate) mod sip;
 mod store;
 mod upkeep;

@@ -263,15 +263,15 @@ impl TokenVerifier {
             exchanged: Mutex::new(Expiring::new(limits::TOKEN_VERDICTS_MAX)),
             metrics,
         };
-        verifier.reconfigure(issuers)?;
+        verifier.take_over(verifier.open(issuers)?);
         Ok(verifier)
     }
 
-    /// Takes other issuers over. Those that are as they were keep their keys; all verdicts are forgotten.
+    /// Opens other issuers; those that are as they were are the same, with their keys.
     ///
     /// # Errors
-    /// A text about a file that can't be read; nothing has changed then.
-    pub fn reconfigure(&self, issuers: &[config::Issuer]) -> Result<(), String> {
+    /// A text about a file that can't be read.
+    pub fn open(&self, issuers: &[config::Issuer]) -> Result<Vec<Arc<Issuer>>, String> {
         let known = self.issuers.load();
         let open = |config: &config::Issuer| {
             let same = known.iter().find(|issuer| {
@@ -283,7 +283,11 @@ impl TokenVerifier {
                 |issuer| Ok(Arc::clone(issuer)),
             )
         };
-        let opened: Vec<_> = issuers.iter().map(open).collect::<Result<_, _>>()?;
+        issuers.iter().map(open).collect()
+    }
+
+    /// Believes these issuers and no other from now on; all verdicts are forgotten.
+    pub fn take_over(&self, opened: Vec<Arc<Issuer>>) {
         for issuer in &opened {
             self.metrics.announce(&issuer.config.name);
         }
@@ -291,7 +295,6 @@ impl TokenVerifier {
         *self.verdicts() = Expiring::new(limits::TOKEN_VERDICTS_MAX);
         *self.exchanged() = Expiring::new(limits::TOKEN_VERDICTS_MAX);
         self.fetcher.forget_connections();
-        Ok(())
     }
 
     /// Whether any issuer vouches for users of the domain.

@@ -8,6 +8,7 @@ use common::runtime::clock;
 use common::runtime::exit::RunError;
 use common::runtime::trunk::client::{TrunkClient, TrunkHandle};
 use common::sip::proxy::{BodyAnchor, CallKey, PassBodies};
+use ipnet::IpNet;
 
 use tokio::sync::{mpsc, watch};
 
@@ -71,13 +72,9 @@ impl MediaApp {
         Some(MediaEnd::new(link, trunk))
     }
 
-    /// Takes over what may change while calls go on.
-    pub(super) fn apply(&self, config: &Config) -> Result<(), String> {
-        let Some(settings) = &config.media else {
-            return Err("[media] is gone: restart edge-c for that".to_owned());
-        };
-        self.networks.replace(settings.networks.clone());
-        Ok(())
+    /// Where phones inside may be, from now on.
+    pub(super) fn set_networks(&self, networks: Vec<IpNet>) {
+        self.networks.replace(networks);
     }
 
     /// Meets `ready` once there are ports for a first call.

@@ -89,25 +89,22 @@ impl App {
         let policies = policies
             .collect::<Result<Vec<_>, _>>()
             .map_err(Reload::other)?;
-        match (&self.sip, &config.sip) {
-            (Some(sip), _) => sip.apply(config).map_err(Reload::Other)?,
-            (None, None) => {}
-            (None, Some(_)) => {
-                let reason = "[sip] is new: restart edge-c for that";
-                return Err(Reload::Other(reason.to_owned()));
-            }
+        let sip = agreed("sip", self.sip.as_ref(), config.sip.as_ref());
+        let sip = sip?.map(|(sip, settings)| sip.prepare(config, settings));
+        let sip = sip.transpose().map_err(Reload::Other)?;
+        let xmpp = agreed("xmpp", self.xmpp.as_ref(), config.xmpp.as_ref());
+        let xmpp = xmpp?.map(|(xmpp, settings)| xmpp.prepare(config, settings));
+        let xmpp = xmpp.transpose().map_err(Reload::Other)?;
+        let issuers = self.tokens.open(&config.issuers);
+        let issuers = issuers.map_err(Reload::Other)?;
+        // Nothing fails from here on.
+        if let Some(commit) = sip {
+            commit();
         }
-        match (&self.xmpp, &config.xmpp) {
-            (Some(xmpp), _) => xmpp.apply(config).map_err(Reload::Other)?,
-            (None, None) => {}
-            (None, Some(_)) => {
-                let reason = "[xmpp] is new: restart edge-c for that";
-                return Err(Reload::Other(reason.to_owned()));
-            }
+        if let Some(commit) = xmpp {
+            commit();
         }
-        self.tokens
-            .reconfigure(&config.issuers)
-            .map_err(Reload::Other)?;
+        self.tokens.take_over(issuers);
         self.streams.sso.reconfigure(config.sso_relay.as_ref());
         self.streams.home_sso.reconfigure(config);
         self.discovery
@@ -132,18 +129,39 @@ impl App {
 const LIVE: &[&str] = &[
     "domain",
     "inside.trust_anchors",
+    "issuer",
     "link.certificate",
     "link.key",
     "link.trust_anchors",
     "media.networks",
     "node",
     "registrar",
+    "session.redis.trust_anchors",
     "sign_in.realm",
     "sip.certificate",
     "sip.key",
     "sip.trust_anchors",
+    "sso",
     "xmpp",
 ];
+
+/// What runs, with the table that it is configured by; a whole table comes and goes with a restart only.
+fn agreed<'a, P, S>(
+    table: &str,
+    running: Option<&'a P>,
+    configured: Option<&'a S>,
+) -> Result<Option<(&'a P, &'a S)>, Reload> {
+    match (running, configured) {
+        (Some(part), Some(settings)) => Ok(Some((part, settings))),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(Reload::Other(format!(
+            "[{table}] is gone: restart edge-c for that"
+        ))),
+        (None, Some(_)) => Err(Reload::Other(format!(
+            "[{table}] is new: restart edge-c for that"
+        ))),
+    }
+}
 
 /// Why a reload left everything as it was.
 #[derive(Debug, thiserror::Error)]
@@ -166,4 +184,32 @@ fn watched(loaded: &Loaded<Config>) -> Vec<PathBuf> {
     // The allow list is read by itself: a bad one must not hold back the rest, nor the other way round.
     all.filter(|path| Some(path) != loaded.config.allow_list_file.as_ref())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use common::config::Settings;
+
+    use super::LIVE;
+
+    fn settings(text: &str) -> Settings {
+        Settings::of(text.parse().unwrap())
+    }
+
+    #[test]
+    fn what_is_put_in_force_does_not_wait_for_a_restart() {
+        let started = settings("[session.redis]\naddress = 'store:6379'");
+        let newer = "[session.redis]\naddress = 'store:6379'\ntrust_anchors = ['own.pem']\n\
+            [[issuer]]\nname = 'idp'\n[sso]\nrate_limit = { count = 3 }\n[[sso.rule]]\nissuer = 'idp'";
+
+        assert!(started.changed_but(&settings(newer), LIVE).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_waits() {
+        let started = settings("[session.redis]\naddress = 'store:6379'");
+        let newer = settings("[session.redis]\naddress = 'other:6379'");
+
+        assert_eq!(started.changed_but(&newer, LIVE), ["session.redis.address"]);
+    }
 }

@@ -1,6 +1,6 @@
 //! What each part of edge-c takes from the configuration.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -11,6 +11,7 @@ use common::mra::edge_config::SipRoute;
 use common::policy::rate_limit::Quota;
 use common::runtime::exit::RunError;
 use common::tls::config as tls;
+use rustls::RootCertStore;
 
 use super::unusable;
 use crate::config::{self, Config};
@@ -32,12 +33,16 @@ pub(super) fn in_use(config: &Config) -> impl Iterator<Item = (String, &Path)> {
 }
 
 pub(super) fn dns(config: &Config, metrics: &Metrics) -> Result<Dns, RunError> {
-    let dns_config = DnsConfig {
+    let dns = Dns::new(&dns_config(config)).map_err(unusable)?;
+    Ok(dns.counting(metrics.dns_lookups.clone()))
+}
+
+/// The name servers inside.
+pub(crate) fn dns_config(config: &Config) -> DnsConfig {
+    DnsConfig {
         servers: config.dns.servers.clone(),
         timeout: config.dns.timeout,
-    };
-    let dns = Dns::new(&dns_config).map_err(unusable)?;
-    Ok(dns.counting(metrics.dns_lookups.clone()))
+    }
 }
 
 pub(super) fn discovery_config(config: &Config) -> discovery::Config {
@@ -93,13 +98,7 @@ pub(super) fn store_tls(config: &Config) -> Result<Option<rustls::ClientConfig>,
     let Some(shared) = &config.session.shared else {
         return Ok(None);
     };
-    let files = if shared.trust_anchors.is_empty() {
-        &config.inside.trust_anchors
-    } else {
-        &shared.trust_anchors
-    };
-    let anchors = common::config::pem::trust_anchors(files).map_err(|error| error.to_string())?;
-    tls::store_client(anchors)
+    tls::store_client(anchors(&shared.trust_anchors, config)?)
         .map(Some)
         .map_err(|error| error.to_string())
 }
@@ -179,13 +178,23 @@ pub(super) fn link_config(
     }
 }
 
-pub(super) fn inside_tls(config: &Config) -> Result<rustls::ClientConfig, String> {
-    let anchors = common::config::pem::trust_anchors(&config.inside.trust_anchors);
-    tls::inside_client(anchors.map_err(|error| error.to_string())?)
-        .map_err(|error| error.to_string())
+/// The authorities of a peer inside: its own, or those of `[inside]` where its table names none.
+pub(crate) fn anchors(own: &[PathBuf], config: &Config) -> Result<RootCertStore, String> {
+    let files = if own.is_empty() {
+        &config.inside.trust_anchors
+    } else {
+        own
+    };
+    common::config::pem::trust_anchors(files).map_err(|error| error.to_string())
 }
 
-pub(super) fn link_tls(config: &Config) -> Result<rustls::ClientConfig, String> {
+/// How inner servers are verified.
+pub(crate) fn inside_tls(config: &Config) -> Result<rustls::ClientConfig, String> {
+    tls::inside_client(anchors(&[], config)?).map_err(|error| error.to_string())
+}
+
+/// How an edge-e is verified, and the own certificate.
+pub(crate) fn link_tls(config: &Config) -> Result<rustls::ClientConfig, String> {
     let identity = config
         .link
         .identity

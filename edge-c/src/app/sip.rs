@@ -14,12 +14,13 @@ use common::session::UserName;
 use common::sip::flow_token::FlowTokenKeys;
 use common::sip::proxy::{EdgeName, IdentityPolicy, NodeState, Registrar, SessionGate};
 use common::tls::config as tls;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ServerConfig};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, broadcast};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::media::MediaApp;
+use super::settings::anchors;
 use super::unusable;
 use crate::config::{self, Config};
 use crate::discovery::dns::Dns;
@@ -96,25 +97,32 @@ impl SipApp {
         self.passwords.forget(is_gone);
     }
 
-    /// Takes over what may change while connections go on.
-    pub(super) fn apply(&self, config: &Config) -> Result<(), String> {
-        let Some(settings) = &config.sip else {
-            return Err("[sip] is gone: restart edge-c for that".to_owned());
-        };
+    /// Reads what may change while connections go on; the result puts it in force.
+    pub(super) fn prepare<'a>(
+        &'a self,
+        config: &Config,
+        settings: &'a config::sip::Sip,
+    ) -> Result<impl FnOnce() + use<'a>, String> {
         let client = client_tls(config, settings)?;
-        match &self.media {
-            Some(media) => media.apply(config)?,
-            None if config.media.is_none() => {}
-            None => return Err("[media] is new: restart edge-c for that".to_owned()),
-        }
-        if let (Some(current), Some(server)) = (&self.tls.server, server_tls(config, settings)?) {
-            current.store(Arc::new(server));
-        }
-        self.tls.client.store(Arc::new(client));
-        self.passwords.set_realms(settings.realms());
-        self.registrars.store(Arc::new(settings.registrars.clone()));
-        self.changed.notify_one();
-        Ok(())
+        let server = server_tls(config, settings)?;
+        let networks = match (&self.media, &config.media) {
+            (Some(media), Some(settings)) => Some((media, settings.networks.clone())),
+            (None, None) => None,
+            (Some(_), None) => return Err("[media] is gone: restart edge-c for that".to_owned()),
+            (None, Some(_)) => return Err("[media] is new: restart edge-c for that".to_owned()),
+        };
+        Ok(move || {
+            if let Some((media, networks)) = networks {
+                media.set_networks(networks);
+            }
+            if let (Some(current), Some(server)) = (&self.tls.server, server) {
+                current.store(Arc::new(server));
+            }
+            self.tls.client.store(Arc::new(client));
+            self.passwords.set_realms(settings.realms());
+            self.registrars.store(Arc::new(settings.registrars.clone()));
+            self.changed.notify_one();
+        })
     }
 
     /// Looks the registrars' nodes up, at once and then every now and then, and whenever the configuration changed.
@@ -245,15 +253,6 @@ fn sip_config(
     })
 }
 
-fn anchors(config: &Config, settings: &config::sip::Sip) -> Result<RootCertStore, String> {
-    let files = if settings.trust_anchors.is_empty() {
-        &config.inside.trust_anchors
-    } else {
-        &settings.trust_anchors
-    };
-    common::config::pem::trust_anchors(files).map_err(|error| error.to_string())
-}
-
 /// How connections to registrars are verified, and the own certificate.
 pub(crate) fn client_tls(
     config: &Config,
@@ -264,7 +263,8 @@ pub(crate) fn client_tls(
         .as_ref()
         .map(config::sip::load)
         .transpose()?;
-    tls::sip_client(identity, anchors(config, settings)?).map_err(|error| error.to_string())
+    let anchors = anchors(&settings.trust_anchors, config)?;
+    tls::sip_client(identity, anchors).map_err(|error| error.to_string())
 }
 
 fn server_tls(
@@ -276,7 +276,7 @@ fn server_tls(
     };
     let asked_for = settings
         .is_certificate_required
-        .then(|| anchors(config, settings));
+        .then(|| anchors(&settings.trust_anchors, config));
     tls::sip_server(config::sip::load(identity)?, asked_for.transpose()?).map(Some)
 }
 

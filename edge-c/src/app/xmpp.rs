@@ -15,6 +15,7 @@ use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::settings::anchors;
 use super::sip::SipApp;
 use super::unusable;
 use crate::config::{self, Config};
@@ -77,17 +78,19 @@ impl XmppApp {
         }))
     }
 
-    /// Takes over what may change while streams go on.
-    pub(super) fn apply(&self, config: &Config) -> Result<(), String> {
-        let Some(settings) = &config.xmpp else {
-            return Err("[xmpp] is gone: restart edge-c for that".to_owned());
-        };
+    /// Reads what may change while streams go on; the result puts it in force.
+    pub(super) fn prepare<'a>(
+        &'a self,
+        config: &Config,
+        settings: &'a config::xmpp::Xmpp,
+    ) -> Result<impl FnOnce() + use<'a>, String> {
         let configured = configured(config, settings)?;
-        let shared = self.xmpp.shared();
-        shared.gate.store(Arc::new(settings.session_gate));
-        self.configured.store(Arc::new(configured));
-        self.changed.notify_one();
-        Ok(())
+        Ok(move || {
+            let gate = &self.xmpp.shared().gate;
+            gate.store(Arc::new(settings.session_gate));
+            self.configured.store(Arc::new(configured));
+            self.changed.notify_one();
+        })
     }
 
     /// Looks the nodes up, at once and then every now and then, and whenever the configuration changed.
@@ -250,22 +253,8 @@ fn tell_missing(found: &Table, before: &Table) {
 fn configured(config: &Config, settings: &config::xmpp::Xmpp) -> Result<Configured, String> {
     Ok(Configured {
         domains: settings.domains.clone(),
-        anchors: anchors(config, settings)?,
+        anchors: Arc::new(anchors(&settings.trust_anchors, config)?),
     })
-}
-
-/// The authorities that sign nodes' certificates.
-pub(crate) fn anchors(
-    config: &Config,
-    settings: &config::xmpp::Xmpp,
-) -> Result<Arc<RootCertStore>, String> {
-    let files = if settings.trust_anchors.is_empty() {
-        &config.inside.trust_anchors
-    } else {
-        &settings.trust_anchors
-    };
-    let anchors = common::config::pem::trust_anchors(files);
-    anchors.map(Arc::new).map_err(|error| error.to_string())
 }
 
 /// How nodes are connected to: no client waits long for one that doesn't answer.

@@ -4,17 +4,16 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::config::section::LinkIdentity;
-use common::config::{Loaded, Purpose, pem};
+use common::config::{Loaded, Purpose};
 use common::mra::edge_config::KnownService;
 use common::net::{Host, HostPort};
 use common::runtime::clock;
 use common::runtime::doctor::{self, Finding, Report, TlsProbe};
-use common::tls::config as tls;
 use rustls::ClientConfig;
 
+use crate::app::settings;
 use crate::config::{Config, Edge, ServiceDomain};
-use crate::discovery::dns::{Dns, DnsConfig, SrvAnswer};
+use crate::discovery::dns::{Dns, SrvAnswer};
 use crate::discovery::{Node, NodeKind};
 
 mod sip;
@@ -37,7 +36,7 @@ pub(super) async fn examine(loaded: &Loaded<Config>) -> Report {
     )]);
     report.add(links(config).await);
     report.add(inside(config).await);
-    if let Ok(dns) = Dns::new(&dns_config(config)) {
+    if let Ok(dns) = Dns::new(&settings::dns_config(config)) {
         report.add(sip::examine(config, &dns, is_running).await);
         report.add(xmpp::examine(config, &dns).await);
     }
@@ -66,24 +65,13 @@ fn state_folder(folder: &Path) -> Finding {
 
 /// Every edge-e, through TCP and TLS with the link's own certificates on both sides.
 async fn links(config: &Config) -> Vec<Finding> {
-    match link_client(&config.link.identity) {
+    match settings::link_tls(config).map(Arc::new) {
         Ok(tls) => {
             let bind = config.link.bind_address;
             probe_all(config.edges.iter().map(|edge| link(edge, bind, &tls))).await
         }
         Err(cause) => vec![Finding::fail("links", cause, "correct [link]")],
     }
-}
-
-fn link_client(identity: &LinkIdentity) -> Result<Arc<ClientConfig>, String> {
-    let anchors = identity
-        .load_trust_anchors()
-        .map_err(|error| error.to_string())?;
-    let certified = identity
-        .identity
-        .load()
-        .map_err(|error| error.to_string())?;
-    tls::link_client(certified, anchors).map(Arc::new)
 }
 
 fn link(edge: &Edge, bind: Option<IpAddr>, config: &Arc<ClientConfig>) -> TlsProbe {
@@ -98,7 +86,7 @@ fn link(edge: &Edge, bind: Option<IpAddr>, config: &Arc<ClientConfig>) -> TlsPro
 
 /// The services records of every domain, and every inner server that they or the configuration name.
 async fn inside(config: &Config) -> Vec<Finding> {
-    let dns = match Dns::new(&dns_config(config)) {
+    let dns = match Dns::new(&settings::dns_config(config)) {
         Ok(dns) => dns,
         Err(error) => {
             return vec![Finding::fail(
@@ -117,7 +105,7 @@ async fn inside(config: &Config) -> Vec<Finding> {
     }
     servers.sort();
     servers.dedup();
-    let tls = match inside_client(config) {
+    let tls = match settings::inside_tls(config).map(Arc::new) {
         Ok(tls) => tls,
         Err(cause) => {
             findings.push(Finding::fail("inner servers", cause, "correct [inside]"));
@@ -146,20 +134,6 @@ async fn inside(config: &Config) -> Vec<Finding> {
     }
     findings.extend(probe_all(probes).await);
     findings
-}
-
-fn dns_config(config: &Config) -> DnsConfig {
-    DnsConfig {
-        servers: config.dns.servers.clone(),
-        timeout: config.dns.timeout,
-    }
-}
-
-fn inside_client(config: &Config) -> Result<Arc<ClientConfig>, String> {
-    let anchors = pem::trust_anchors(&config.inside.trust_anchors);
-    let anchors = anchors.map_err(|error| error.to_string())?;
-    let client = tls::inside_client(anchors).map_err(|error| error.to_string())?;
-    Ok(Arc::new(client))
 }
 
 /// Servers of `[[node]]` that speak TLS on a port of their own.

@@ -6,7 +6,8 @@ use common::net::Domain;
 use common::runtime::doctor::Finding;
 use common::xmpp::features::Offer;
 
-use crate::app::xmpp::{anchors, dialling};
+use crate::app::settings::anchors;
+use crate::app::xmpp::dialling;
 use crate::config::Config;
 use crate::discovery::dns::Dns;
 use crate::upstream::xmpp::probe::probe;
@@ -18,8 +19,8 @@ pub(super) async fn examine(config: &Config, dns: &Dns) -> Vec<Finding> {
     let Some(xmpp) = &config.xmpp else {
         return Vec::new();
     };
-    let anchors = match anchors(config, xmpp) {
-        Ok(anchors) => anchors,
+    let anchors = match anchors(&xmpp.trust_anchors, config) {
+        Ok(anchors) => Arc::new(anchors),
         Err(cause) => return vec![Finding::fail("xmpp", cause, "correct [xmpp]")],
     };
     let table = resolve(&xmpp.domains, &anchors, &Table::default(), dns).await;
