@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -22,6 +21,7 @@ use common::net::{Domain, Host, HostPort};
 use common::runtime::clock;
 use common::runtime::drain::Signal;
 use common::runtime::link_streams::{Arrived, Refusal};
+use common::runtime::workers::start_thread;
 use common::sip::digest::HashSource;
 use common::sip::flow_token::FlowTokenKeys;
 use common::sip::identity::Aor;
@@ -30,7 +30,7 @@ use common::sip::proxy::{
     Registrar, Transport,
 };
 use rustls::{ClientConfig, ServerConfig};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -170,7 +170,7 @@ impl Sip {
     /// [`StartError`] if a port or the thread can't be had.
     pub fn start(config: Config, mut services: Services) -> Result<Self, StartError> {
         let (alive, ended) = watch::channel(());
-        let runtime = start_thread(ended)?;
+        let runtime = start_thread("edge-c-sip", ended)?;
         // Sockets belong to the runtime that they are made in.
         let bound = {
             let _entered = runtime.enter();
@@ -394,22 +394,6 @@ fn draw<const N: usize>() -> Result<[u8; N], StartError> {
         .fill(&mut octets)
         .map_err(|_| StartError::Random)?;
     Ok(octets)
-}
-
-fn start_thread(mut ended: watch::Receiver<()>) -> io::Result<Handle> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let handle = runtime.handle().clone();
-    let work = move || {
-        runtime.block_on(async {
-            // The sender never sends: this ends when it is dropped.
-            drop(ended.changed().await);
-        });
-        runtime.shutdown_background();
-    };
-    thread::Builder::new()
-        .name("edge-c-sip".to_owned())
-        .spawn(work)?;
-    Ok(handle)
 }
 
 #[cfg(test)]

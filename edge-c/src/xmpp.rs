@@ -8,7 +8,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -20,11 +19,12 @@ use common::redact::Redacted;
 use common::runtime::clock;
 use common::runtime::drain::Signal;
 use common::runtime::link_streams::{Arrived, Refusal};
+use common::runtime::workers::start_thread;
 use common::telemetry::Label;
 use common::xmpp::error::Condition;
 use common::xmpp::features::Offer;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::link_client::StreamService;
@@ -130,7 +130,7 @@ impl Xmpp {
             Some(runtime) => (runtime, None),
             None => {
                 let (alive, ended) = watch::channel(());
-                (start_thread(ended)?, Some(Arc::new(alive)))
+                (start_thread("edge-c-xmpp", ended)?, Some(Arc::new(alive)))
             }
         };
         Ok(Self {
@@ -344,22 +344,6 @@ fn draw_id() -> Option<String> {
     let mut octets = [0; 16];
     SystemRandom.fill(&mut octets).ok()?;
     Some(format!("{:032x}", u128::from_be_bytes(octets)))
-}
-
-fn start_thread(mut ended: watch::Receiver<()>) -> io::Result<Handle> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let handle = runtime.handle().clone();
-    let work = move || {
-        runtime.block_on(async {
-            // The sender never sends: this ends when it is dropped.
-            drop(ended.changed().await);
-        });
-        runtime.shutdown_background();
-    };
-    thread::Builder::new()
-        .name("edge-c-xmpp".to_owned())
-        .spawn(work)?;
-    Ok(handle)
 }
 
 /// How long a stop waits for streams to be told.

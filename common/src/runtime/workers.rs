@@ -94,6 +94,14 @@ impl Workers {
     }
 }
 
+/// Starts one thread with a runtime of its own, which ends when the sender of `ended` is dropped.
+///
+/// # Errors
+/// The system's error if the thread or its runtime can't be had.
+pub fn start_thread(name: &str, ended: watch::Receiver<()>) -> io::Result<Handle> {
+    start_one(name.to_owned(), 0, ended)
+}
+
 fn start_one(name: String, number: usize, mut ended: watch::Receiver<()>) -> io::Result<Handle> {
     let runtime = Builder::new_current_thread()
         .enable_all()

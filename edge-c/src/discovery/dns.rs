@@ -62,6 +62,17 @@ pub enum SrvAnswer {
     Withdrawn,
 }
 
+impl SrvAnswer {
+    /// The records; none if there is no such service.
+    #[must_use]
+    pub fn into_servers(self) -> Vec<SrvServer> {
+        match self {
+            Self::Records(servers) => servers,
+            Self::Absent | Self::Withdrawn => Vec::new(),
+        }
+    }
+}
+
 /// The resolver.
 #[derive(Debug)]
 pub struct Dns {

@@ -13,7 +13,7 @@ use common::sip::proxy::{
     Authentication, MediaPolicy, Node, NodeId, Registrar, RegistrarMode, Transport,
 };
 
-use crate::discovery::dns::{Dns, DnsError, SrvAnswer};
+use crate::discovery::dns::{Dns, DnsError};
 use crate::discovery::srv::{self, Dice};
 
 /// A registrar as the configuration has it.
@@ -229,10 +229,7 @@ impl Resolver {
 }
 
 async fn srv_places(srv: &SrvName, dns: &Dns, dice: &mut Dice) -> Result<Vec<NodePlace>, DnsError> {
-    let servers = match dns.srv(&srv.name).await? {
-        SrvAnswer::Records(servers) => servers,
-        SrvAnswer::Absent | SrvAnswer::Withdrawn => Vec::new(),
-    };
+    let servers = dns.srv(&srv.name).await?.into_servers();
     let ordered = srv::order(servers, dice).into_iter();
     let places = ordered.map(|server| NodePlace {
         transport: srv.transport,

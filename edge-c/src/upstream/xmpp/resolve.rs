@@ -10,7 +10,7 @@ use rustls::RootCertStore;
 use super::health::Health;
 use super::table::{Ranked, Served, Table};
 use super::{Node, NodePlace, Security, verify};
-use crate::discovery::dns::{Dns, DnsError, SrvAnswer};
+use crate::discovery::dns::{Dns, DnsError};
 use common::xmpp::features::FeaturePolicy;
 
 /// `[[xmpp.domain]]`: domains that the same nodes serve.
@@ -156,10 +156,7 @@ async fn servers(service: &str, zone: &Domain, dns: &Dns) -> Result<Vec<SrvServe
     let Ok(name) = Domain::parse(&format!("{service}._tcp.{zone}")) else {
         return Ok(Vec::new());
     };
-    match dns.srv(&name).await? {
-        SrvAnswer::Records(servers) => Ok(servers),
-        SrvAnswer::Absent | SrvAnswer::Withdrawn => Ok(Vec::new()),
-    }
+    Ok(dns.srv(&name).await?.into_servers())
 }
 
 fn place(server: SrvServer, security: Security) -> (NodePlace, u16, u16) {
