@@ -12,6 +12,7 @@ use toml::de::DeTable;
 pub mod certificate;
 pub mod duration;
 mod error;
+pub mod name_server;
 pub mod names;
 mod nearest;
 pub mod pem;

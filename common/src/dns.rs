@@ -9,6 +9,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 pub mod cookie;
+mod hashed;
 mod name;
 mod proof;
 pub mod query;
@@ -48,6 +49,8 @@ pub mod number {
     pub const NSEC: u16 = 47;
     /// Proof of what does not exist, with hashed names.
     pub const NSEC3: u16 = 50;
+    /// How names are hashed in a zone.
+    pub const NSEC3PARAM: u16 = 51;
     /// Transfer of what has changed in a zone.
     pub const IXFR: u16 = 251;
     /// Transfer of a zone.

@@ -1060,6 +1060,9 @@ pub const XMPP_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub const XMPP_DRAIN_SPREAD: Duration = Duration::from_secs(5);
 /// Octets of a client that are read and sent on at a time: what a stream of the link may send unasked is no less.
 pub const XMPP_PIECE_BYTES: usize = FLOW_WINDOW_BYTES as usize;
+/// How often a name is hashed again for the proofs of a signed zone. RFC 9276 section 3.1 wants none; resolvers give up
+/// beyond this, and every question about a name that is not there costs three times as many.
+pub const DNS_NSEC3_ITERATIONS_MAX: u16 = 50;
 /// The own key of DNS cookies is made anew this often (RFC 9018 section 5); the one before stays good.
 pub const DNS_COOKIE_KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// Namespaces that a server declares for all of its stream: two, and a few of extensions.

@@ -32,6 +32,7 @@ use crate::discovery::remembered::Remembered;
 use crate::discovery::srv::Dice;
 use crate::link_client::{self, Cluster, LinkClient, StreamService};
 use crate::metrics::Metrics;
+use crate::pinpoint::Pinpoint;
 use crate::policy;
 use crate::sessions::Sessions;
 use crate::sign_in::SignIn;
@@ -74,10 +75,14 @@ pub async fn run(
     let config = &loaded.config;
     let listener = listen::bind(config.admin.listen)
         .map_err(|error| RunError::bind("admin.listen", config.admin.listen, &error))?;
+    let names = config.pinpoint.as_ref().map(Pinpoint::bind).transpose()?;
 
     let app = App::new(config, metrics, &supervisor.drain().signal())?;
     app.keep_current(&loaded, &reloads, &supervisor).await?;
     app.spawn(config, &supervisor);
+    if let (Some(pinpoint), Some(sockets)) = (&app.pinpoint, names) {
+        pinpoint.spawn(sockets, &supervisor);
+    }
     app.admin(listener, registry, config, log, &supervisor);
     tracing::info!(name = %config.name, core_id = %config.core_id, version = link_client::VERSION, "serving");
     lifecycle::until_drained(&supervisor, shutdown, config.drain_grace, || async {}).await?;
@@ -101,6 +106,8 @@ struct App {
     links: Vec<Arc<LinkClient>>,
     sip: Option<SipApp>,
     xmpp: Option<XmppApp>,
+    /// `None` on an edge that serves no zones inside.
+    pinpoint: Option<Pinpoint>,
     tokens: Arc<TokenVerifier>,
     inside_tls: InsideTls,
     store_tls: Option<InsideTls>,
@@ -157,6 +164,7 @@ impl App {
         let expiry = Arc::new(expiry(config, &metrics));
         let sip = SipApp::start(config, &sessions, &dns, passwords, &metrics)?;
         let xmpp = XmppApp::start(config, &sessions, &dns, &metrics, sip.as_ref())?;
+        let pinpoint = pinpoint(config, &metrics)?;
         let mut app = Self {
             sessions,
             streams,
@@ -167,6 +175,7 @@ impl App {
             links: Vec::new(),
             sip,
             xmpp,
+            pinpoint,
             tokens,
             inside_tls,
             store_tls,
@@ -327,6 +336,12 @@ fn recall_nodes(config: &Config, discovery: &Discovery) -> Arc<Mutex<Option<Reme
             "nodes that users' records named are not remembered: they are known again after a sign-in");
     }
     Arc::new(Mutex::new(recalled.ok()))
+}
+
+fn pinpoint(config: &Config, metrics: &Metrics) -> Result<Option<Pinpoint>, RunError> {
+    let pinpoint = config.pinpoint.as_ref();
+    let pinpoint = pinpoint.map(|pinpoint| Pinpoint::new(pinpoint, metrics.names.clone()));
+    pinpoint.transpose().map_err(unusable)
 }
 
 fn expiry(config: &Config, metrics: &Metrics) -> Expiry {

@@ -7,6 +7,7 @@ use std::num::{NonZeroU8, NonZeroU16, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use common::config::name_server::NameServer;
 use common::config::section::{Admin, HttpsTransport, LinkIdentity, Log, Rate};
 use common::config::{self, ConfigErrors, Loaded};
 use common::id::CoreId;
@@ -17,6 +18,7 @@ use common::time::UnixTime;
 mod allow_list;
 mod cross;
 pub(crate) mod media;
+mod pinpoint;
 mod read;
 pub mod session;
 pub mod sip;
@@ -41,6 +43,8 @@ pub struct Config {
     pub nodes: Vec<Node>,
     /// How inner servers are found. `servers` is never empty unless `nodes` has a UCM for every deployment.
     pub dns: Dns,
+    /// The zones that clients inside find services by; `None` if edge-c serves none.
+    pub pinpoint: Option<NameServer>,
     /// How inner servers are reached.
     pub inside: Inside,
     /// What may be reached beside the automatic rules: the file with the rules, if there is one.

@@ -10,6 +10,7 @@ pub mod home_cluster;
 pub mod link_client;
 pub mod media;
 pub mod metrics;
+pub mod pinpoint;
 pub mod policy;
 pub mod sessions;
 pub mod sign_in;

@@ -1,6 +1,7 @@
 //! What edge-c counts. Everything with closed labels is resolved here once; see `common::telemetry`.
 
 use common::policy::allow_list::NodeKind;
+use common::runtime::dns;
 use common::telemetry::{
     self, ByLabel, ByLabels, Certificates, HandshakeOutcome, Link, Named, Requests,
 };
@@ -138,6 +139,8 @@ pub struct Metrics {
     pub cluster_lookups: ByLabel<ClusterOutcome, Counter>,
     /// Look-ups in the inside DNS.
     pub dns_lookups: ByLabel<DnsOutcome, Counter>,
+    /// Zones that are served inside.
+    pub names: dns::Metrics,
     /// Inner servers: 1 if up. [`Named::of_both`] with [`NodeKind`].
     pub node_up: Named<Gauge>,
     /// Dials of inner servers.
@@ -216,6 +219,7 @@ impl Metrics {
                 "cluster_lookups",
                 "Look-ups of home clusters by outcome",
             ),
+            names: dns::Metrics::register(registry),
             dns_lookups: ByLabel::register(
                 registry,
                 "dns_lookups",

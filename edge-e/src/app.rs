@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use common::config::name_server::NameServer;
 use common::config::pem::FileError;
 use common::config::section::Identity;
 use common::config::{ConfigErrors, Loaded};
@@ -31,7 +32,6 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::admission::Admission;
-use crate::config::dns::Dns;
 use crate::config::{Config, Link};
 use crate::cores::Cores;
 use crate::link_server::{LinkServer, Settings};
@@ -127,7 +127,7 @@ fn trunks(addresses: &[SocketAddr]) -> Result<Vec<BulkSocket>, RunError> {
 }
 
 /// The sockets that names are served on.
-fn names_sockets(config: Option<&Dns>) -> Result<Vec<dns::Sockets>, RunError> {
+fn names_sockets(config: Option<&NameServer>) -> Result<Vec<dns::Sockets>, RunError> {
     let bind = |at: &SocketAddr| {
         dns::Sockets::bind(*at).map_err(|error| RunError::bind("dns.listen", *at, &error))
     };
@@ -266,7 +266,7 @@ impl App {
     }
 
     /// Sockets are neither opened nor closed while running: [`LIVE`] does not name them.
-    fn apply_names(&self, config: Option<&Dns>) -> Result<(), Reload> {
+    fn apply_names(&self, config: Option<&NameServer>) -> Result<(), Reload> {
         match (&self.names, config) {
             (Some(names), Some(dns)) => names.apply(dns).map_err(Reload::File),
             (Some(_), None) | (None, _) => Ok(()),

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use common::config::name_server::NameServer;
 use common::config::section::{self, Admin, DrainGrace, Identity, LinkIdentity, Log, Rate};
 use common::config::{self, ConfigErrors, Loaded, Problem, Table, Value};
 use common::limits;
@@ -16,7 +17,7 @@ use common::net::Domain;
 use common::policy::jail::JailPolicy;
 use common::time::UnixTime;
 
-pub mod dns;
+mod dns;
 mod warning;
 mod xmpp;
 
@@ -40,7 +41,7 @@ pub struct Config {
     /// Where media of calls arrives; `None` for an edge without calls.
     pub media: Option<Media>,
     /// The zones that are served; `None` for an edge that serves none.
-    pub dns: Option<dns::Dns>,
+    pub dns: Option<NameServer>,
     /// Where operators look in.
     pub admin: Admin,
     /// What is logged.

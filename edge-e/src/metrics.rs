@@ -1,6 +1,7 @@
 //! What edge-e counts. Everything with closed labels is resolved here once; see `common::telemetry`.
 
 use common::link::stream_preface::ClientTransport;
+use common::runtime::dns;
 use common::telemetry::{self, ByLabel, ByLabels, Certificates, HandshakeOutcome, Link, Requests};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -239,9 +240,32 @@ pub struct Metrics {
     /// Certificates in use.
     pub certificates: Certificates,
     /// Names that are served.
-    pub dns: common::runtime::dns::Metrics,
+    pub dns: Names,
     /// Media of calls.
     pub media: media::MediaMetrics,
+}
+
+/// Names that are served.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// What is asked.
+    pub server: dns::Metrics,
+    /// Records that lead clients to edges that are alive.
+    pub edges_answered: Gauge,
+}
+
+impl Names {
+    /// Registers all of them in `registry`.
+    pub fn register(registry: &mut Registry) -> Self {
+        Self {
+            server: dns::Metrics::register(registry),
+            edges_answered: telemetry::gauge(
+                registry,
+                "dns_edges_answered",
+                "Edges that DNS answers lead to: alive, as far as this edge knows",
+            ),
+        }
+    }
 }
 
 impl Metrics {
@@ -270,7 +294,7 @@ impl Metrics {
             xmpp: xmpp::Xmpp::register(registry),
             link: Link::register(registry),
             certificates: Certificates::register(registry),
-            dns: common::runtime::dns::Metrics::register(registry),
+            dns: Names::register(registry),
             media: media::MediaMetrics::register(registry),
         }
     }

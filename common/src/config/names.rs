@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::name_server::{DnsZone, ZoneSource};
 use super::pem::{self, FileError, FileFault};
 use crate::dns::Name;
 use crate::dns::cookie::CookieKeys;
@@ -15,6 +16,20 @@ use crate::limits;
 pub fn zone(path: &Path, apex: &Name) -> Result<Records, FileError> {
     let text = text(path)?;
     Records::parse(apex, &text).map_err(|error| fault(path, FileFault::Zone(error.to_string())))
+}
+
+/// The records of a zone, wherever they come from.
+///
+/// # Errors
+/// [`FileError`] if the file can't be read or the zone not be served.
+pub fn records(zone: &DnsZone) -> Result<Records, FileError> {
+    match &zone.source {
+        ZoneSource::File(path) => self::zone(path, &Name::from(&zone.name)),
+        ZoneSource::Written(written) => written.records().map_err(|error| {
+            let path = Path::new(zone.name.as_str());
+            fault(path, FileFault::Zone(error.to_string()))
+        }),
+    }
 }
 
 /// Reads the keys of DNS cookies.

@@ -34,6 +34,11 @@ alias CNAME edge1
 far CNAME www.other.test.
 ring CNAME ring2
 ring2 CNAME ring
+*.wild A 192.0.2.20
+*.wild SRV 0 0 8443 x.wild
+*.ring3 CNAME x.y.ring3
+@ NSEC3PARAM 1 0 1 aabb
+to28mj0eona8lm5fk0a32slfnd5f67vi NSEC3 1 0 1 aabb to28mj0eona8lm5fk0a32slfnd5f67vi A NS SOA
 ";
 
 fn responder() -> &'static Responder {

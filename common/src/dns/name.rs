@@ -135,6 +135,15 @@ pub(super) fn parent(wire: &[u8]) -> Option<&[u8]> {
     rest.get(usize::from(*len)..).filter(|_| *len > 0)
 }
 
+/// The name of the wildcard right below a name.
+pub(super) fn wildcard_below(
+    name: &[u8],
+) -> smallvec::SmallVec<[u8; limits::DNS_WIRE_NAME_BYTES_MAX]> {
+    let mut wildcard = smallvec::SmallVec::from_slice(b"\x01*");
+    wildcard.extend_from_slice(name);
+    wildcard
+}
+
 /// Whether the name is `apex` or below it; both in lower case.
 pub(super) fn is_within(name: &[u8], apex: &[u8]) -> bool {
     let mut rest = Some(name);

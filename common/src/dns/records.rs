@@ -7,6 +7,7 @@ use domain::base::name::ToName as _;
 use domain::base::rdata::ComposeRecordData as _;
 use domain::zonefile::inplace::{Entry, ScannedRecord, Zonefile};
 
+use super::hashed::{Hash, Hashing, hash_of_label};
 use super::{Name, number};
 use crate::limits;
 use crate::time::UnixTime;
@@ -18,6 +19,8 @@ pub struct Records {
     list: Vec<Record>,
     /// Whether there are signatures.
     is_signed: bool,
+    /// How the names of its proofs are hashed, if they are.
+    hashing: Option<Hashing>,
 }
 
 /// One record.
@@ -32,9 +35,12 @@ pub(super) struct Record {
 /// Why a zone is not served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordsError {
-    /// Something beside a CNAME.
-    #[error("{0} has a CNAME and other records")]
-    BesideCname(Name),
+    /// Something beside what must be alone.
+    #[error("{0} has {1} and other records")]
+    Beside(Name, &'static str),
+    /// NSEC3 records that prove nothing.
+    #[error("{0} has NSEC3 records, and {1}")]
+    Hashed(Name, String),
     /// The text can't be read.
     #[error("near line {0}")]
     Syntax(String),
@@ -106,7 +112,7 @@ impl Records {
             return Err(RecordsError::NoNameServer(apex));
         }
         let mut sets: BTreeMap<(&Name, u16), (usize, usize)> = BTreeMap::new();
-        let mut plain_kinds: BTreeMap<&Name, (bool, usize)> = BTreeMap::new();
+        let mut plain_kinds: BTreeMap<&Name, (Option<&'static str>, usize)> = BTreeMap::new();
         for record in &list {
             let (octets, count) = sets.entry((&record.owner, record.kind)).or_default();
             *octets = octets.saturating_add(record.rdata.len().saturating_add(12));
@@ -115,19 +121,25 @@ impl Records {
                 return Err(RecordsError::TooMany);
             }
             if !matches!(record.kind, number::RRSIG | number::NSEC) {
-                let (has_cname, others) = plain_kinds.entry(&record.owner).or_default();
-                *has_cname |= record.kind == number::CNAME;
-                *others = others.saturating_add(1);
-                if *has_cname && *others > 1 {
-                    return Err(RecordsError::BesideCname(record.owner.clone()));
+                let (alone, count) = plain_kinds.entry(&record.owner).or_default();
+                *alone = alone.or(match record.kind {
+                    number::CNAME => Some("a CNAME"),
+                    number::NSEC3 => Some("an NSEC3 record"),
+                    _ => None,
+                });
+                *count = count.saturating_add(1);
+                if let (Some(alone), 2..) = (*alone, *count) {
+                    return Err(RecordsError::Beside(record.owner.clone(), alone));
                 }
             }
         }
         let is_signed = list.iter().any(|record| record.kind == number::RRSIG);
+        let hashing = hashing(&apex, &list)?;
         Ok(Self {
             apex,
             list,
             is_signed,
+            hashing,
         })
     }
 
@@ -190,6 +202,42 @@ impl Records {
     pub(super) fn list(&self) -> &[Record] {
         &self.list
     }
+
+    pub(super) const fn hashing(&self) -> Option<&Hashing> {
+        self.hashing.as_ref()
+    }
+}
+
+/// How the names of the NSEC3 records are hashed that are to be used; `None` if there are none, or NSEC records beside them.
+fn hashing(apex: &Name, list: &[Record]) -> Result<Option<Hashing>, RecordsError> {
+    let of_kind = |kind| list.iter().filter(move |record| record.kind == kind);
+    let refuse = |why: String| Err(RecordsError::Hashed(apex.clone(), why));
+    let mut proofs = of_kind(number::NSEC3);
+    if proofs.clone().next().is_none() || of_kind(number::NSEC).any(|record| record.owner == *apex)
+    {
+        return Ok(None);
+    }
+    if let Some(stray) = proofs.clone().find(|record| record.hash(apex).is_none()) {
+        return refuse(format!("{} is no hash right below it", stray.owner));
+    }
+    let mut why = "no NSEC3PARAM record".to_owned();
+    for parameters in of_kind(number::NSEC3PARAM).filter(|record| record.owner == *apex) {
+        match Hashing::read(&parameters.rdata) {
+            Ok(hashing) => {
+                let hash = Some(hashing.hash(apex.wire()));
+                let is_apex = |record: &Record| {
+                    record.hash(apex) == hash
+                        && Hashing::read(&record.rdata).as_ref() == Ok(&hashing)
+                };
+                if proofs.any(is_apex) {
+                    return Ok(Some(hashing));
+                }
+                why = "none of them is its own".to_owned();
+            }
+            Err(fault) => why = format!("its NSEC3PARAM record {fault}"),
+        }
+    }
+    refuse(why)
 }
 
 impl Record {
@@ -211,16 +259,18 @@ impl Record {
         if !self.owner.is_within(apex) {
             return Err(RecordsError::Outside(self.owner.clone()));
         }
-        let refuse = |kind| Err(RecordsError::Kind(self.owner.clone(), kind));
-        if self.owner.labels().next() == Some(b"*") {
-            return refuse("wildcard");
-        }
         match self.kind {
             number::NS if self.owner != *apex => Err(RecordsError::Delegation(self.owner.clone())),
-            number::DNAME => refuse("DNAME"),
-            number::NSEC3 => refuse("NSEC3 (sign the zone with NSEC)"),
+            number::DNAME => Err(RecordsError::Kind(self.owner.clone(), "DNAME")),
             _ => Ok(()),
         }
+    }
+
+    /// The hash that an NSEC3 record is owned by.
+    fn hash(&self, apex: &Name) -> Option<Hash> {
+        let is_right_below = self.owner.parent().as_ref() == Some(apex);
+        let label = self.owner.labels().next().filter(|_| is_right_below)?;
+        hash_of_label(label)
     }
 
     /// The name that the record leads to, and where in its data it begins.
@@ -288,8 +338,32 @@ mod tests {
                 "sub.example.test. has NS records below the apex: this server refers nobody elsewhere",
             ),
             (
-                "* A 192.0.2.1",
-                "*.example.test. has a wildcard record, which is not served here",
+                "* NS ns1",
+                "*.example.test. has NS records below the apex: this server refers nobody elsewhere",
+            ),
+            (
+                "sub DNAME other.test.",
+                "sub.example.test. has a DNAME record, which is not served here",
+            ),
+            (
+                "0p9mhaveqvm6t7vbl5lop2u3t2rp3tom NSEC3 1 0 0 - 0P9MHAVEQVM6T7VBL5LOP2U3T2RP3TOM A",
+                "example.test. has NSEC3 records, and no NSEC3PARAM record",
+            ),
+            (
+                "@ NSEC3PARAM 1 0 0 -\n0p9mhaveqvm6t7vbl5lop2u3t2rp3tom NSEC3 1 0 0 - 0P9MHAVEQVM6T7VBL5LOP2U3T2RP3TOM A",
+                "example.test. has NSEC3 records, and none of them is its own",
+            ),
+            (
+                "@ NSEC3PARAM 1 0 51 -\n0p9mhaveqvm6t7vbl5lop2u3t2rp3tom NSEC3 1 0 51 - 0P9MHAVEQVM6T7VBL5LOP2U3T2RP3TOM A",
+                "example.test. has NSEC3 records, and its NSEC3PARAM record has over 50 iterations",
+            ),
+            (
+                "a NSEC3 1 0 0 - 0P9MHAVEQVM6T7VBL5LOP2U3T2RP3TOM A",
+                "example.test. has NSEC3 records, and a.example.test. is no hash right below it",
+            ),
+            (
+                "0p9mhaveqvm6t7vbl5lop2u3t2rp3tom NSEC3 1 0 0 - 0P9MHAVEQVM6T7VBL5LOP2U3T2RP3TOM A\n0p9mhaveqvm6t7vbl5lop2u3t2rp3tom A 192.0.2.1",
+                "0p9mhaveqvm6t7vbl5lop2u3t2rp3tom.example.test. has an NSEC3 record and other records",
             ),
             (
                 "a CNAME b\na A 192.0.2.1",

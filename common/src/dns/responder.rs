@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use super::cookie::{Checked, CookieKeys};
+use super::proof::{Missing, Proof};
 use super::query::{Query, Question};
 use super::rate::Likeness;
 use super::write::{Opt, Section, TRUNCATED, Writer};
-use super::zone::{Node, Set, Zone};
-use super::{Name, Rcode, name, number, proof};
+use super::zone::{Node, Place, Set, Zone};
+use super::{Name, Rcode, name, number};
 use crate::limits;
 use crate::time::UnixTime;
 
@@ -101,28 +102,15 @@ pub fn truncate(answer: &mut Vec<u8>, answered: &Answered) {
     }
 }
 
-/// What the question leads to.
-enum Found<'z> {
-    /// A set at the question's name.
-    Set(&'z Set),
-    /// A chain of other names, and where it ends.
-    Chain(
-        smallvec::SmallVec<[(&'z Name, &'z Set); 4]>,
-        Option<Nothing<'z>>,
-    ),
-    Nothing(Nothing<'z>),
-}
-
-/// Nothing of the type at a name.
-struct Nothing<'z> {
-    name: NameOf<'z>,
-    exists: bool,
-}
-
-/// The name that there is nothing at: the question's, or one that it leads to.
-enum NameOf<'z> {
-    Question,
-    Target(&'z Name),
+/// Where a question leads, step by step (RFC 1034 section 4.3.2).
+#[derive(Default)]
+struct Walk<'a> {
+    /// The names on the way, and what is there: of all but the last a CNAME.
+    sets: smallvec::SmallVec<[(&'a [u8], &'a Set); 4]>,
+    /// Those of them that a wildcard stood for.
+    expanded: smallvec::SmallVec<[&'a [u8]; 2]>,
+    /// The name where there is nothing, if the way ends so.
+    nothing: Option<(&'a [u8], Missing)>,
 }
 
 impl Responder {
@@ -247,98 +235,85 @@ impl Zone {
         dnssec_ok: bool,
         writer: &mut Writer<'_>,
     ) -> (Rcode, Outcome) {
-        let nothing = match self.find(lower, question.kind) {
-            Found::Set(set) => {
-                writer.answer(set, dnssec_ok);
+        let walk = self.walk(lower, question.kind);
+        for (number, (owner, set)) in walk.sets.iter().enumerate() {
+            match number {
+                0 => writer.answer(set, dnssec_ok),
+                _ => writer.set(Section::Answer, owner, set, dnssec_ok),
+            }
+        }
+        if walk.nothing.is_some() {
+            writer.negative(self, question.name, dnssec_ok);
+        }
+        if dnssec_ok {
+            for (owner, set) in walk.proof(self).records() {
+                writer.set(Section::Authority, owner.wire(), set, dnssec_ok);
+            }
+        }
+        match walk.nothing {
+            Some((_, Missing::Name)) => (Rcode::NxDomain, Outcome::NxDomain),
+            Some((_, Missing::Type | Missing::TypeOfWildcard)) => (Rcode::NoError, Outcome::NoData),
+            None => {
                 // What an alias leads to is for whoever asks for it.
-                if question.kind != number::ANY && set.kind != number::CNAME {
+                if let ([(_, set)], true) = (&walk.sets[..], question.kind != number::ANY)
+                    && set.kind != number::CNAME
+                {
                     writer.addresses(self, set, dnssec_ok);
                 }
-                return (Rcode::NoError, Outcome::Records);
+                (Rcode::NoError, Outcome::Records)
             }
-            Found::Chain(links, end) => {
-                for (number, (owner, set)) in links.iter().enumerate() {
-                    match number {
-                        0 => writer.answer(set, dnssec_ok),
-                        _ => writer.set(Section::Answer, owner.wire(), set, dnssec_ok),
-                    }
-                }
-                match end {
-                    None => return (Rcode::NoError, Outcome::Records),
-                    Some(nothing) => nothing,
-                }
-            }
-            Found::Nothing(nothing) => nothing,
-        };
-        let about = match nothing.name {
-            NameOf::Question => lower,
-            NameOf::Target(name) => name.wire(),
-        };
-        writer.negative(self, question.name, dnssec_ok);
-        if dnssec_ok && !self.chain.is_empty() {
-            let proof = if nothing.exists {
-                proof::of_no_data(self, about)
-            } else {
-                proof::of_no_name(self, about)
-            };
-            for owner in proof {
-                if let Some(set) = self
-                    .node(owner.wire())
-                    .and_then(|node| node.set(number::NSEC))
-                {
-                    writer.set(Section::Authority, owner.wire(), set, dnssec_ok);
-                }
-            }
-        }
-        if nothing.exists {
-            (Rcode::NoError, Outcome::NoData)
-        } else {
-            (Rcode::NxDomain, Outcome::NxDomain)
         }
     }
 
-    fn find(&self, name: &[u8], kind: u16) -> Found<'_> {
-        let Some(node) = self.node(name) else {
-            return Found::Nothing(Nothing {
-                name: NameOf::Question,
-                exists: false,
-            });
-        };
-        match at_node(node, kind) {
-            AtNode::Set(set) => Found::Set(set),
-            AtNode::Nothing => Found::Nothing(Nothing {
-                name: NameOf::Question,
-                exists: true,
-            }),
-            AtNode::Alias(first, target) => self.follow(first, target, kind),
-        }
-    }
-
-    /// RFC 1034 section 4.3.2 step 3a, as far as this zone goes.
-    fn follow<'z>(&'z self, first: &'z Set, mut target: &'z Name, kind: u16) -> Found<'z> {
-        let mut links: smallvec::SmallVec<[(&Name, &Set); 4]> =
-            smallvec::smallvec![(self.apex(), first)];
-        while links.len() < limits::DNS_ALIASES_MAX && target.is_within(self.apex()) {
-            let nothing = |exists| Nothing {
-                name: NameOf::Target(target),
-                exists,
-            };
-            let Some(node) = self.node(target.wire()) else {
-                return Found::Chain(links, Some(nothing(false)));
-            };
-            match at_node(node, kind) {
-                AtNode::Set(set) => {
-                    links.push((target, set));
+    /// As far as this zone goes.
+    fn walk<'a>(&'a self, question: &'a [u8], kind: u16) -> Walk<'a> {
+        let mut walk = Walk::default();
+        let mut name = question;
+        while walk.sets.len() < limits::DNS_ALIASES_MAX {
+            let (node, is_expanded) = match self.place(name) {
+                Place::Name(node) => (node, false),
+                Place::Wildcard(node) => (node, true),
+                Place::None => {
+                    walk.nothing = Some((name, Missing::Name));
                     break;
                 }
-                AtNode::Nothing => return Found::Chain(links, Some(nothing(true))),
-                AtNode::Alias(set, next) => {
-                    links.push((target, set));
-                    target = next;
+            };
+            let (set, target) = match at_node(node, kind) {
+                AtNode::Alias(set, target) => (set, Some(target)),
+                AtNode::Nothing => {
+                    let missing = if is_expanded {
+                        Missing::TypeOfWildcard
+                    } else {
+                        Missing::Type
+                    };
+                    walk.nothing = Some((name, missing));
+                    break;
                 }
+                AtNode::Set(set) => (set, None),
+            };
+            walk.sets.push((name, set));
+            if is_expanded {
+                walk.expanded.push(name);
+            }
+            match target.filter(|target| target.is_within(self.apex())) {
+                Some(target) => name = target.wire(),
+                None => break,
             }
         }
-        Found::Chain(links, None)
+        walk
+    }
+}
+
+impl Walk<'_> {
+    fn proof<'z>(&self, zone: &'z Zone) -> Proof<'z> {
+        let mut proof = Proof::default();
+        for name in &self.expanded {
+            proof.add_expanded(zone, name);
+        }
+        if let Some((name, missing)) = self.nothing {
+            proof.add_missing(zone, name, missing);
+        }
+        proof
     }
 }
 

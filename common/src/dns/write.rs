@@ -2,7 +2,7 @@
 
 use super::cookie::COOKIE_BYTES;
 use super::query::Query;
-use super::zone::{Set, Stored, Zone};
+use super::zone::{Place, Set, Stored, Zone};
 use super::{Rcode, number};
 use crate::limits;
 
@@ -79,8 +79,13 @@ impl<'o> Writer<'o> {
     /// The set with another name.
     pub(super) fn set(&mut self, section: Section, owner: &[u8], set: &Set, dnssec_ok: bool) {
         let signatures = dnssec_ok.then_some(&set.signatures);
-        for stored in set.records.iter().chain(signatures.into_iter().flatten()) {
-            self.record(owner, stored);
+        // A name that was written once is pointed to.
+        let pointer =
+            pointer_to(self.out.len()).filter(|_| owner.len() > POINTER_TO_QUESTION.len());
+        let again = pointer.as_ref().map_or(owner, <[u8; 2]>::as_slice);
+        let records = set.records.iter().chain(signatures.into_iter().flatten());
+        for (number, stored) in records.enumerate() {
+            self.record(if number == 0 { owner } else { again }, stored);
             let count = match section {
                 Section::Answer => &mut self.answers,
                 Section::Authority => &mut self.authorities,
@@ -124,8 +129,9 @@ impl<'o> Writer<'o> {
                     .as_ref()
                     .is_some_and(|(name, _)| name == target)
             });
-            let (Some(node), false) = (zone.node(target.wire()), is_repeated) else {
-                continue;
+            let node = match zone.place(target.wire()) {
+                Place::Name(node) | Place::Wildcard(node) if !is_repeated => node,
+                Place::Name(_) | Place::None | Place::Wildcard(_) => continue,
             };
             let pointer = pointer_to(tail_at.saturating_add(*offset));
             let owner = pointer

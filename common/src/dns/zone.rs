@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::hashed::{HashedChain, Hashing, hash_of_label};
 use super::records::{Record, Records};
 use super::{Name, name, number};
 
@@ -12,8 +13,29 @@ pub struct Zone {
     nodes: BTreeMap<Name, Node>,
     /// The SOA record as negative answers have it, with its signatures (RFC 2308 section 3).
     negative: Set,
-    /// The owners of NSEC records in the order of signed zones; empty if the zone is not signed.
-    pub(super) chain: Vec<Name>,
+    pub(super) denial: Denial,
+}
+
+/// What a zone has to prove that something does not exist.
+#[derive(Clone, Debug)]
+pub(super) enum Denial {
+    /// NSEC3 records.
+    Hashed(HashedChain),
+    /// Nothing: it is not signed.
+    None,
+    /// NSEC records: their owners in the order of signed zones.
+    Plain(Vec<Name>),
+}
+
+/// Where a name leads in a zone.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place<'z> {
+    /// The name exists.
+    Name(&'z Node),
+    /// Nowhere.
+    None,
+    /// A wildcard stands for it (RFC 4592 section 3.3).
+    Wildcard(&'z Node),
 }
 
 /// What is at a name; nothing at one that only leads to others.
@@ -73,16 +95,12 @@ impl Zone {
         for node in nodes.values_mut() {
             node.sets.iter_mut().for_each(Set::level);
         }
-        Self::complete(records.apex().clone(), nodes)
+        let hashed = take_hashed(&mut nodes, records.hashing());
+        Self::complete(records.apex().clone(), nodes, hashed)
     }
 
-    fn complete(apex: Name, mut nodes: BTreeMap<Name, Node>) -> Self {
-        let mut chain: Vec<Name> = nodes
-            .iter()
-            .filter(|(_, node)| node.set(number::NSEC).is_some())
-            .map(|(owner, _)| owner.clone())
-            .collect();
-        chain.sort_by(|a, b| name::canonical_order(a.wire(), b.wire()));
+    fn complete(apex: Name, mut nodes: BTreeMap<Name, Node>, hashed: Option<HashedChain>) -> Self {
+        let denial = hashed.map_or_else(|| plain_chain(&nodes), Denial::Hashed);
         // Names that only lead to others exist too (RFC 8020).
         let owners: Vec<Name> = nodes.keys().cloned().collect();
         for owner in owners {
@@ -99,7 +117,7 @@ impl Zone {
             apex,
             nodes,
             negative,
-            chain,
+            denial,
         }
     }
 
@@ -125,17 +143,61 @@ impl Zone {
         self.nodes.get(name)
     }
 
-    /// The lowest name above `name` that exists.
-    pub(super) fn closest_encloser<'n>(&self, name: &'n [u8]) -> Option<&'n [u8]> {
-        let mut above = name::parent(name);
-        while let Some(name) = above {
-            if self.nodes.contains_key(name) {
-                return Some(name);
+    /// What there is for a name in lower case.
+    pub(super) fn place(&self, name: &[u8]) -> Place<'_> {
+        if let Some(node) = self.nodes.get(name) {
+            return Place::Name(node);
+        }
+        let closest = self.closest_encloser(name);
+        let wildcard = closest.map(|(_, encloser)| name::wildcard_below(encloser));
+        let node = wildcard.and_then(|wildcard| self.nodes.get(wildcard.as_slice()));
+        node.map_or(Place::None, Place::Wildcard)
+    }
+
+    /// The lowest name above `name` that exists, and in front of it the one that is a label longer and does not: the
+    /// closest encloser and the next closer name (RFC 5155 section 1.3).
+    pub(super) fn closest_encloser<'n>(&self, name: &'n [u8]) -> Option<(&'n [u8], &'n [u8])> {
+        let mut next_closer = name;
+        while let Some(above) = name::parent(next_closer) {
+            if self.nodes.contains_key(above) {
+                return Some((next_closer, above));
             }
-            above = name::parent(name);
+            next_closer = above;
         }
         None
     }
+}
+
+fn plain_chain(nodes: &BTreeMap<Name, Node>) -> Denial {
+    let mut chain: Vec<Name> = nodes
+        .iter()
+        .filter(|(_, node)| node.set(number::NSEC).is_some())
+        .map(|(owner, _)| owner.clone())
+        .collect();
+    if chain.is_empty() {
+        return Denial::None;
+    }
+    chain.sort_by(|a, b| name::canonical_order(a.wire(), b.wire()));
+    Denial::Plain(chain)
+}
+
+/// Takes the owners of NSEC3 records out: as names they do not exist (RFC 5155 section 7.2.8).
+fn take_hashed(nodes: &mut BTreeMap<Name, Node>, hashing: Option<&Hashing>) -> Option<HashedChain> {
+    let mut chain = hashing.map(|hashing| HashedChain {
+        hashing: hashing.clone(),
+        owners: BTreeMap::new(),
+    });
+    let taken = nodes.extract_if(.., |_, node| node.set(number::NSEC3).is_some());
+    for (owner, node) in taken {
+        let hash = owner.labels().next().and_then(hash_of_label);
+        let set = node.set(number::NSEC3);
+        if let (Some(chain), Some(hash), Some(set)) = (&mut chain, hash, set)
+            && set.is_hashed_by(&chain.hashing)
+        {
+            chain.owners.insert(hash, (owner, set.clone()));
+        }
+    }
+    chain
 }
 
 fn leads_to_gone(record: &Record, gone: &BTreeSet<Name>) -> bool {
@@ -190,6 +252,15 @@ impl Set {
         for record in &mut self.records {
             record.set_ttl(shortest.unwrap_or(0));
         }
+    }
+
+    /// Whether it is a record of this chain: while the salt changes there are two.
+    fn is_hashed_by(&self, hashing: &Hashing) -> bool {
+        let mut data = self
+            .records
+            .iter()
+            .filter_map(|stored| stored.tail.get(TAIL_HEAD_BYTES..));
+        data.any(|rdata| Hashing::read(rdata).as_ref() == Ok(hashing))
     }
 
     /// The TTL of what does not exist is no longer than the last number in the SOA record.

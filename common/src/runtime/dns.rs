@@ -23,8 +23,10 @@ use crate::redact::Redacted;
 
 mod metrics;
 mod tcp;
+mod zones;
 
 pub use metrics::{Limited, Metrics, Outcome, Over};
+pub use zones::{Opened, ZoneServer};
 
 /// What is answered, and how often.
 #[derive(Clone, Debug)]

@@ -95,6 +95,9 @@ impl App {
         let xmpp = agreed("xmpp", self.xmpp.as_ref(), config.xmpp.as_ref());
         let xmpp = xmpp?.map(|(xmpp, settings)| xmpp.prepare(config, settings));
         let xmpp = xmpp.transpose().map_err(Reload::Other)?;
+        let pinpoint = agreed("pinpoint", self.pinpoint.as_ref(), config.pinpoint.as_ref());
+        let pinpoint = pinpoint?.map(|(pinpoint, settings)| pinpoint.open(settings));
+        let pinpoint = pinpoint.transpose().map_err(Reload::other)?;
         let issuers = self.tokens.open(&config.issuers);
         let issuers = issuers.map_err(Reload::Other)?;
         // Nothing fails from here on.
@@ -103,6 +106,9 @@ impl App {
         }
         if let Some(commit) = xmpp {
             commit();
+        }
+        if let (Some(pinpoint), Some(opened)) = (&self.pinpoint, pinpoint) {
+            pinpoint.take_over(opened);
         }
         self.tokens.take_over(issuers);
         self.streams.sso.reconfigure(config.sso_relay.as_ref());
@@ -135,6 +141,15 @@ const LIVE: &[&str] = &[
     "link.trust_anchors",
     "media.networks",
     "node",
+    "pinpoint.contact",
+    "pinpoint.cookie_keys",
+    "pinpoint.name_servers",
+    "pinpoint.negative_ttl",
+    "pinpoint.rate_limit",
+    "pinpoint.serial",
+    "pinpoint.server",
+    "pinpoint.ttl",
+    "pinpoint.zone",
     "registrar",
     "session.redis.trust_anchors",
     "sign_in.realm",

@@ -16,6 +16,7 @@ use crate::config::{Config, Edge, ServiceDomain};
 use crate::discovery::dns::{Dns, SrvAnswer};
 use crate::discovery::{Node, NodeKind};
 
+mod pinpoint;
 mod sip;
 mod xmpp;
 
@@ -37,6 +38,7 @@ pub(super) async fn examine(loaded: &Loaded<Config>) -> Report {
     report.add(links(config).await);
     report.add(inside(config).await);
     if let Ok(dns) = Dns::new(&settings::dns_config(config)) {
+        report.add(pinpoint::examine(config, &dns, is_running).await);
         report.add(sip::examine(config, &dns, is_running).await);
         report.add(xmpp::examine(config, &dns).await);
     }

@@ -13,7 +13,7 @@ use common::policy::allow_list::{Node, NodeKind};
 
 use super::{
     Config, Dns, Edge, Inside, Link, Proxy, ServiceDomain, Session, SignIn, Sso, cross, media,
-    session, sip, tokens, xmpp,
+    pinpoint, session, sip, tokens, xmpp,
 };
 
 pub(super) fn config(root: &Table<'_>) -> Option<Config> {
@@ -34,6 +34,10 @@ pub(super) fn config(root: &Table<'_>) -> Option<Config> {
     let nodes: Option<Vec<_>> = node_tables.iter().map(node).collect();
     let dns_table = root.table("dns");
     let dns = dns(&dns_table);
+    let known = domains.as_deref().unwrap_or_default();
+    let pinpoint = nodes
+        .as_deref()
+        .and_then(|nodes| pinpoint::read(root, known, nodes, (&dns_table, &dns)));
     let inside = inside(&root.table("inside"));
     let allow_list_file = root
         .table("allow_list")
@@ -61,6 +65,7 @@ pub(super) fn config(root: &Table<'_>) -> Option<Config> {
         domains: domains?,
         nodes: nodes?,
         dns,
+        pinpoint,
         inside,
         allow_list_file,
         sign_in,

@@ -277,6 +277,7 @@ fn defaults_in_the_example_are_the_real_ones() {
     expected.link.bind_address = whole.link.bind_address;
     expected.domains[0].voice_services_domain = whole.domains[0].voice_services_domain.clone();
     expected.nodes = whole.nodes.clone();
+    expected.pinpoint = whole.pinpoint.clone();
     expected.inside.bind_address = whole.inside.bind_address;
     expected.sip = whole.sip.clone();
     expected.media = whole.media.clone();

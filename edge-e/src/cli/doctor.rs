@@ -1,12 +1,12 @@
 //! Everything around edge-e that must be right: certificates, the public name, ports, the limit of open files.
 
+use common::config::name_server::ZoneSource;
 use common::config::{Loaded, Purpose};
 use common::net::Domain;
 use common::runtime::clock;
 use common::runtime::doctor::{self, Finding, Report};
 
 use crate::config::Config;
-use crate::config::dns::ZoneSource;
 
 pub(super) async fn examine(loaded: &Loaded<Config>) -> Report {
     let config = &loaded.config;

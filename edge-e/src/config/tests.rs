@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use common::config::name_server::ZoneSource;
 use common::dns::rate::RatePolicy;
 use common::dns::service::ServiceZone;
 use insta::assert_snapshot;
 
-use super::dns::ZoneSource;
 use super::*;
 
 const SMALLEST: &str = r#"

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use common::dns::{Asked, Outcome, Transport};
+use common::dns::{Asked, Name, Outcome, Transport, number};
 use common::time::UnixTime;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
@@ -37,7 +37,7 @@ name = "edge2.example.com"
 addresses = ["192.0.2.2", "2001:db8::2"]
 "#;
 
-fn dns(rest: &str) -> Dns {
+fn dns(rest: &str) -> NameServer {
     let loaded = Config::parse(Path::new("edge-e.toml"), &format!("{START}{rest}"));
     loaded.unwrap().config.dns.unwrap()
 }
@@ -121,20 +121,6 @@ fn an_edge_alone_is_served_without_being_named() {
     let (names, _) = names("");
 
     assert_eq!(ask(&names, SERVICE), (Outcome::Records, 1));
-}
-
-#[test]
-fn own_keys_are_rolled_and_survive_a_reload() {
-    let (names, _) = names("");
-    let keys = || format!("{:?}", names.known().cookies.made);
-    let first = keys();
-
-    names.apply(&dns("")).unwrap();
-    assert_eq!(keys(), first);
-
-    let later = clock::now() + limits::DNS_COOKIE_KEY_LIFETIME;
-    names.look(BTreeSet::new(), later);
-    assert_ne!(keys(), first);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,14 +1,9 @@
 //! The same zones on BIND and on edge-e: whatever is asked, the answers are the same, record by record.
 
 use std::fs;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use support::place::Place;
-use support::process::Process;
-
-use super::scene::{SERVICE, Scene, comparable, dig, server};
+use super::bind::{Bind, COOKIE_KEY, compare, sign};
+use super::scene::{SERVICE, Scene, dig, server};
 
 const ZONE: &str = "$TTL 300
 @ IN SOA ns1 hostmaster ( 2026010101 3600 600 86400 60 )
@@ -131,34 +126,19 @@ fn every_answer_is_that_of_bind() {
         (1..60).map(|n| format!("large IN SRV 1 1 8443 edge{n}.a-rather-long-name.other.test.\n"));
     let plain = scene.path().join("example.com.zone");
     fs::write(&plain, format!("{ZONE}{}", large.collect::<String>())).unwrap();
-    let signed = sign(scene.path());
+    let text = ZONE.lines().filter(|line| !line.contains("example"));
+    let text = text.collect::<Vec<_>>().join("\n");
+    let signed = sign(scene.path(), "signed.test", &text, &[]);
     let zones = [
         ("example.com", plain.as_path()),
         ("signed.test", signed.as_path()),
     ];
     scene.start(&zones);
     let client = scene.zones.client();
-    let bind = bind(&client, scene.path(), &zones);
+    let bind = Bind::start(&client, scene.path(), &zones);
 
-    let mut different = Vec::new();
-    for question in QUESTIONS.iter().chain(SIGNED_QUESTIONS) {
-        let question = match question.contains("+rec") || question.contains("+cookie") {
-            true => (*question).to_owned(),
-            false => format!("{question} +norec +nocookie"),
-        };
-        let ours = dig(&client, server(1), &question);
-        let theirs = dig(&client, bind.at, &question);
-        assert!(
-            !theirs.contains("no servers could be reached"),
-            "{question}\n{theirs}"
-        );
-        if comparable(&ours) != comparable(&theirs) {
-            different.push(format!(
-                "=== {question}\n--- edge-e\n{ours}--- BIND\n{theirs}"
-            ));
-        }
-    }
-    assert!(different.is_empty(), "{}", different.join("\n"));
+    let questions = QUESTIONS.iter().chain(SIGNED_QUESTIONS);
+    compare(&client, server(1), bind.at, questions.copied());
     assert!(QUESTIONS.len() + SIGNED_QUESTIONS.len() >= 80);
 }
 
@@ -213,7 +193,7 @@ fn cookies_of_a_cluster_are_good_on_each_of_its_servers() {
     scene.pair.edges[0].set("dns", "cookie_keys", keys.to_string_lossy().into_owned());
     scene.start(&[("example.com", &plain)]);
     let client = scene.zones.client();
-    let bind = bind(&client, scene.path(), &[("example.com", &plain)]);
+    let bind = Bind::start(&client, scene.path(), &[("example.com", &plain)]);
     let cookie_of = |answer: &str| {
         let line = answer
             .lines()
@@ -241,88 +221,4 @@ fn cookies_of_a_cluster_are_good_on_each_of_its_servers() {
 
     assert!(accepted.contains("status: NOERROR"), "{accepted}");
     assert!(refused.contains("status: BADCOOKIE"), "{refused}");
-}
-
-const COOKIE_KEY: &str = "e5e973e5a6b2a43f48e7dc849e37bfcf";
-
-/// A BIND beside the client; ends when it is dropped.
-struct Bind {
-    at: SocketAddr,
-    _process: Process,
-}
-
-fn bind(place: &Place, dir: &Path, zones: &[(&str, &Path)]) -> Bind {
-    // Nothing but this test is in the namespace.
-    let at: SocketAddr = "127.0.0.1:5353".parse().unwrap();
-    let dir = dir.join("bind");
-    fs::create_dir_all(&dir).unwrap();
-    let zones = zones.iter().map(|(name, file)| {
-        format!(
-            "zone \"{name}\" {{ type primary; file \"{}\"; }};\n",
-            file.display()
-        )
-    });
-    let zones: String = zones.collect();
-    let text = format!(
-        "options {{\n  directory \"{}\";\n  pid-file none;\n  session-keyfile none;\n  lock-file none;\n  \
-         listen-on port {} {{ {}; }};\n  listen-on-v6 {{ none; }};\n  recursion no;\n  dnssec-validation no;\n  \
-         notify no;\n  empty-zones-enable no;\n  allow-query {{ any; }};\n  allow-transfer {{ none; }};\n  \
-         minimal-responses no-auth;\n  max-udp-size 1232;\n  cookie-algorithm siphash24;\n  \
-         cookie-secret \"{COOKIE_KEY}\";\n  require-server-cookie yes;\n}};\ncontrols {{ }};\n{zones}",
-        dir.display(),
-        at.port(),
-        at.ip()
-    );
-    fs::write(dir.join("named.conf"), text).unwrap();
-    let mut command = place.command("named");
-    command
-        .args(["-g", "-n", "1", "-c"])
-        .arg(dir.join("named.conf"));
-    let mut process = Process::spawn("named", command, &dir.join("named.log")).unwrap();
-    let is_ready =
-        || Ok(dig(place, at, "example.com SOA +norec +noedns +tries=1").contains("NOERROR"));
-    process.wait_ready(is_ready).unwrap();
-    Bind {
-        at,
-        _process: process,
-    }
-}
-
-/// Signs a zone the way operators do, away from the edge.
-fn sign(dir: &Path) -> PathBuf {
-    let zone = dir.join("signed.test.zone");
-    let text = ZONE
-        .lines()
-        .filter(|line| !line.contains("example"))
-        .collect::<Vec<_>>()
-        .join("\n");
-    fs::write(&zone, format!("{text}\n")).unwrap();
-    let run = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program)
-            .args(arguments)
-            .current_dir(dir)
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{program}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    };
-    let key = ["-q", "-a", "ECDSAP256SHA256", "-n", "ZONE", "signed.test"];
-    run("dnssec-keygen", &key);
-    run("dnssec-keygen", &[&["-f", "KSK"], &key[..]].concat());
-    run(
-        "dnssec-signzone",
-        &[
-            "-q",
-            "-S",
-            "-o",
-            "signed.test",
-            "-f",
-            "signed.test.signed",
-            "signed.test.zone",
-        ],
-    );
-    dir.join("signed.test.signed")
 }

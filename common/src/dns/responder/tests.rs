@@ -7,6 +7,8 @@ use super::*;
 use crate::dns::records::Records;
 use crate::net::Domain;
 
+mod wildcards;
+
 const ZONE: &str = "$TTL 300
 @ SOA ns1 hostmaster 1 3600 600 86400 60
 @ NS ns1

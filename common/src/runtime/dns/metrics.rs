@@ -60,8 +60,6 @@ pub struct Metrics {
     pub connections: Gauge,
     /// TCP connections that were closed at once, because there are too many.
     pub refused: Counter,
-    /// Records that lead clients to edges that are alive.
-    pub edges: Gauge,
     /// When the first signature of a signed zone ends, in Unix time; 0 without signatures.
     pub signatures_expire: Gauge,
 }
@@ -99,11 +97,6 @@ impl Metrics {
                 registry,
                 "dns_connections_refused",
                 "TCP connections for DNS closed at once, because there were too many",
-            ),
-            edges: telemetry::gauge(
-                registry,
-                "dns_edges_answered",
-                "Edges that DNS answers lead to: alive, as far as this edge knows",
             ),
             signatures_expire: telemetry::gauge(
                 registry,
