@@ -17,6 +17,7 @@ use std::sync::mpsc;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
+use support::command_line;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::report::{Report, say};
@@ -37,14 +38,10 @@ struct Arguments {
 }
 
 fn main() -> Result<ExitCode> {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            error.print()?;
-            let is_mistake = error.use_stderr();
-            return Ok(ExitCode::from(if is_mistake { BAD_ARGUMENTS } else { 0 }));
-        }
-    };
+    command_line::run(show)
+}
+
+fn show(arguments: &Arguments) -> Result<ExitCode> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let signals = watch_signals(Arc::clone(&interrupted))?;
     let dir = tempfile::Builder::new().prefix("edge-demo-").tempdir()?;
@@ -56,7 +53,7 @@ fn main() -> Result<ExitCode> {
     say(&format!("      files and logs: {}\n", dir.path().display()));
 
     let mut report = Report::new(interrupted);
-    let scene = start(&mut report, &arguments, dir.path());
+    let scene = start(&mut report, arguments, dir.path());
     if let Some(scene) = &scene {
         journey::run(&mut report, scene);
         if arguments.keep && !report.is_interrupted() {
@@ -121,4 +118,3 @@ fn watch_signals(interrupted: Arc<AtomicBool>) -> Result<mpsc::Receiver<()>> {
 }
 
 const DOMAIN: &str = "example.com";
-const BAD_ARGUMENTS: u8 = 64;

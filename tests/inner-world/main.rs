@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
+use support::command_line;
 use support::inner_world::{InnerWorld, Setup};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -52,14 +53,10 @@ struct Arguments {
 }
 
 fn main() -> Result<ExitCode> {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            error.print()?;
-            let is_mistake = error.use_stderr();
-            return Ok(ExitCode::from(if is_mistake { BAD_ARGUMENTS } else { 0 }));
-        }
-    };
+    command_line::run(serve)
+}
+
+fn serve(arguments: &Arguments) -> Result<ExitCode> {
     let world = InnerWorld::start(&arguments.into())?;
     let line = serde_json::to_string(world.description())?;
     let mut out = io::stdout().lock();
@@ -96,8 +93,8 @@ fn wait_for_the_end() -> Result<()> {
     })
 }
 
-impl From<Arguments> for Setup {
-    fn from(arguments: Arguments) -> Self {
+impl From<&Arguments> for Setup {
+    fn from(arguments: &Arguments) -> Self {
         let mut setup = Self::new(&arguments.domain, &arguments.pki);
         setup.ports.uds = arguments.uds_port;
         setup.ports.files_http = arguments.files_http_port;
@@ -110,5 +107,3 @@ impl From<Arguments> for Setup {
         setup
     }
 }
-
-const BAD_ARGUMENTS: u8 = 64;

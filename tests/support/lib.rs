@@ -13,6 +13,7 @@
 //! | [`http_server`], [`uds`] | the UDS simulator, the only home-made server in the tests |
 //! | [`sip`] | a registrar, phones and load for calls |
 //! | [`xmpp`] | IM and Presence nodes and clients for chat |
+//! | [`command_line`], [`bench`] | how the programs here start; what the measuring programs share |
 //! | [`embedded_dns`], [`inner_world`] | everything inside as one process without root, for the demo |
 
 #![expect(
@@ -28,7 +29,9 @@
     reason = "test support: a broken invariant ends the test"
 )]
 
+pub mod bench;
 pub mod bind;
+pub mod command_line;
 pub mod curl;
 pub mod dns;
 pub mod embedded_dns;

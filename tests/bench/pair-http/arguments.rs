@@ -4,24 +4,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use support::bench::options::{Rounds, Selection};
 
 /// Measures the pair of edges against an nginx pair and an HAProxy pair: TLS client, edge role, mutual-TLS middle, core
 /// role, TLS origin.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "bench-http", bin_name = "tests/bench/http", after_help = NOTES)]
 pub(crate) struct Arguments {
-    /// Rounds; each measures every chain once, in another order
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
-    pub(crate) rounds: u32,
-    /// One round, short: for development, not for the record
-    #[arg(long)]
-    pub(crate) quick: bool,
-    /// Measure this alone; may be given several times
-    #[arg(long, value_name = "METRIC", value_enum)]
-    pub(crate) only: Vec<Metric>,
-    /// Leave this chain out; may be given several times
-    #[arg(long, value_name = "CHAIN", value_enum)]
-    pub(crate) without: Vec<ChainName>,
+    #[command(flatten)]
+    pub(crate) rounds: Rounds,
+    #[command(flatten)]
+    pub(crate) selection: Selection<Metric, ChainName>,
     /// Let the edge-e and edge-c of another build, in this folder, take part too: for a change before and after
     #[arg(long, value_name = "DIR")]
     pub(crate) baseline: Option<PathBuf>,
@@ -94,12 +87,8 @@ pub(crate) struct Sizes {
 }
 
 impl Arguments {
-    pub(crate) const fn rounds(&self) -> u32 {
-        if self.quick { 1 } else { self.rounds }
-    }
-
     pub(crate) const fn sizes(&self) -> Sizes {
-        if self.quick {
+        if self.rounds.is_quick() {
             return Sizes {
                 requests: Duration::from_secs(2),
                 connections: Duration::from_secs(1),
@@ -119,14 +108,9 @@ impl Arguments {
         }
     }
 
-    pub(crate) fn measures(&self, metric: Metric) -> bool {
-        self.only.is_empty() || self.only.contains(&metric)
-    }
-
     pub(crate) fn chains(&self) -> Vec<ChainName> {
-        let all = ChainName::value_variants().iter().copied();
-        all.filter(|name| !self.without.contains(name))
-            .filter(|name| *name != ChainName::Baseline || self.baseline.is_some())
+        let all = self.selection.chains();
+        all.filter(|name| *name != ChainName::Baseline || self.baseline.is_some())
             .collect()
     }
 }

@@ -5,15 +5,10 @@ mod haproxy;
 mod nginx;
 
 use std::fs;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
 
 use anyhow::Result;
-use support::place::Place;
-use support::process::Process;
+use support::bench::chain::Processes;
 
 pub(crate) use nginx::{Files, Origin};
 
@@ -26,7 +21,7 @@ pub(crate) struct Chain {
     pub(crate) name: ChainName,
     /// Where clients connect.
     pub(crate) address: SocketAddr,
-    processes: Vec<Process>,
+    processes: Processes,
 }
 
 impl Chain {
@@ -44,36 +39,10 @@ impl Chain {
 
     /// The processes that were started for it; they may have children.
     pub(crate) fn pids(&self) -> Vec<u32> {
-        self.processes.iter().map(Process::pid).collect()
+        self.processes.pids()
     }
-}
-
-impl Drop for Chain {
-    fn drop(&mut self) {
-        // In order, as workers outlive a master that is killed; if it fails the process is killed next.
-        for process in &mut self.processes {
-            drop(process.terminate(STOP_LIMIT));
-        }
-    }
-}
-
-fn spawn(name: &str, command: Command, dir: &Path) -> Result<Process> {
-    Process::spawn(name, command, &dir.join(format!("{name}.log")))
-}
-
-/// Waits until something accepts there.
-fn wait_listening(process: &mut Process, address: SocketAddr) -> Result<()> {
-    process.wait_ready(|| match Place::Host.connect(address, CONNECT_LIMIT) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
-        Err(error) => Err(error.into()),
-    })
 }
 
 const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
-
-const CONNECT_LIMIT: Duration = Duration::from_secs(1);
-/// Longer than the grace of the edges.
-const STOP_LIMIT: Duration = Duration::from_secs(10);

@@ -7,59 +7,27 @@ mod chain;
 mod figure;
 mod load;
 mod measure;
-mod report;
 mod stage;
-mod usage;
 
-use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
-use clap::Parser as _;
+use anyhow::Result;
+use support::bench;
 
 use crate::arguments::Arguments;
 use crate::stage::Stage;
 
 fn main() -> Result<ExitCode> {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            error.print()?;
-            let is_mistake = error.use_stderr();
-            return Ok(ExitCode::from(if is_mistake { BAD_ARGUMENTS } else { 0 }));
-        }
-    };
-    ensure_alone()?;
-    let stage = Stage::start(&arguments)?;
+    bench::run(compare)
+}
+
+fn compare(arguments: &Arguments) -> Result<String> {
+    let stage = Stage::start(arguments)?;
     if arguments.serve {
         stage.describe(&mut io::stderr())?;
         io::read_to_string(io::stdin())?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(String::new());
     }
-    let results = measure::run(&stage, &arguments)?;
-    let text = if arguments.json {
-        report::json(&results)?
-    } else {
-        report::table(&results)
-    };
-    io::stdout().write_all(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    measure::run(&stage, arguments)?.text(arguments.json)
 }
-
-/// Fixed ports, and 64 connections to them, belong into a network of their own.
-fn ensure_alone() -> Result<()> {
-    let devices = fs::read_to_string("/proc/net/dev")?;
-    let others = devices
-        .lines()
-        .skip(2)
-        .filter_map(|line| line.split_once(':'));
-    let is_alone = others.map(|(name, _)| name.trim()).all(|name| name == "lo");
-    ensure!(
-        is_alone,
-        "this is not a network namespace of its own: start it by tests/bench/http"
-    );
-    Ok(())
-}
-
-const BAD_ARGUMENTS: u8 = 64;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use support::bench::options::Rounds;
 
 /// Measures calls through the pair of edges against rtpengine in user space: SRTP outside, RTP inside, G.711, both ways.
 #[derive(Clone, Debug, Parser)]
@@ -11,12 +12,8 @@ pub(crate) struct Arguments {
     /// Calls at a time; may be given several times [default: 300]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=2000))]
     pub(crate) calls: Vec<u16>,
-    /// Rounds; each measures every chain once, in another order
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
-    pub(crate) rounds: u32,
-    /// One round, short: for development, not for the record
-    #[arg(long)]
-    pub(crate) quick: bool,
+    #[command(flatten)]
+    pub(crate) rounds: Rounds,
     /// Leave this chain out; may be given several times
     #[arg(long, value_name = "CHAIN", value_enum)]
     pub(crate) without: Vec<ChainName>,
@@ -60,10 +57,6 @@ impl ChainName {
 }
 
 impl Arguments {
-    pub(crate) const fn rounds(&self) -> u32 {
-        if self.quick { 1 } else { self.rounds }
-    }
-
     pub(crate) fn calls(&self) -> Vec<u16> {
         if self.calls.is_empty() {
             vec![CALLS_DEFAULT]
@@ -73,13 +66,13 @@ impl Arguments {
     }
 
     pub(crate) fn duration(&self) -> Duration {
-        let default = if self.quick { 3 } else { 10 };
+        let default = if self.rounds.is_quick() { 3 } else { 10 };
         Duration::from_secs(self.seconds.unwrap_or(default))
     }
 
     /// How long a run waits for the machine to be idle before it starts all the same.
     pub(crate) const fn calm(&self) -> Duration {
-        Duration::from_secs(if self.quick { 2 } else { 20 })
+        Duration::from_secs(if self.rounds.is_quick() { 2 } else { 20 })
     }
 
     pub(crate) fn chains(&self) -> Vec<ChainName> {

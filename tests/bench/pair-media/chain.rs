@@ -5,11 +5,10 @@ mod rtpengine;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use common::sdp::crypto::{SrtpKeys, SrtpSuite};
-use support::process::Process;
+use support::bench::chain::Processes;
 use support::sip::srtp::Keys;
 
 use crate::arguments::ChainName;
@@ -19,7 +18,7 @@ use crate::registrar::Registrar;
 #[derive(Debug)]
 pub(crate) struct Chain {
     pub(crate) calls: Vec<Call>,
-    processes: Vec<Process>,
+    processes: Processes,
     /// Keeps the calls of the pair alive.
     _signalling: Option<(Vec<support::sip::agent::Agent>, Registrar)>,
 }
@@ -73,15 +72,7 @@ impl Chain {
 
     /// The processes that were started for it.
     pub(crate) fn pids(&self) -> Vec<u32> {
-        self.processes.iter().map(Process::pid).collect()
-    }
-}
-
-impl Drop for Chain {
-    fn drop(&mut self) {
-        for process in &mut self.processes {
-            drop(process.terminate(STOP_LIMIT));
-        }
+        self.processes.pids()
     }
 }
 
@@ -149,6 +140,3 @@ pub(crate) fn media_address(sdp: &str) -> Result<SocketAddr> {
 const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
-
-/// Longer than the grace of the edges.
-const STOP_LIMIT: Duration = Duration::from_secs(10);

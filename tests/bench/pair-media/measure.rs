@@ -5,12 +5,13 @@ use std::fs;
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result, ensure};
+use support::bench::meter::Meter;
+use support::bench::usage;
 
 use crate::arguments::{Arguments, ChainName};
 use crate::chain::Chain;
 use crate::figure::Figure;
 use crate::load::{Load, Seen};
-use crate::usage::{self, Machine};
 
 /// Everything that was measured.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Results> {
         disturbed: Vec::new(),
         seconds: arguments.duration().as_secs(),
     };
-    for round in 0..arguments.rounds() {
+    for round in 0..arguments.rounds.count() {
         for calls in arguments.calls() {
             let mut chains = arguments.chains();
             // Another order each time: what one leaves behind meets another one.
@@ -66,30 +67,27 @@ fn measure(
         warm.sent,
         dir.keep().display()
     );
-    let foreign_before = usage::wait_calm(arguments.calm())?;
-    let pids = chain.pids();
-    let (machine, own) = (Machine::now()?, usage::own_cpu_seconds()?);
-    let (cpu, drops) = (usage::cpu_seconds(&pids)?, kernel_drops()?);
+    let meter = Meter::start(arguments.calm(), chain.pids(), Vec::new())?;
+    let drops = kernel_drops()?;
     let seen = load.run(&chain.calls, arguments.duration())?;
-    let cpu = usage::cpu_seconds(&pids)? - cpu;
+    let used = meter.stop()?;
     let drops = kernel_drops()? - drops;
-    let own = usage::own_cpu_seconds()? - own;
-    let foreign = Machine::now()?.foreign_share(&machine, cpu + own);
     let run = format!("round {}, {calls} calls, {}", round + 1, name.label());
-    if foreign > FOREIGN_MAX || foreign_before > FOREIGN_MAX {
-        results
-            .disturbed
-            .push(format!("{run}: {:.0} % used by others", foreign * 100.0));
+    if used.is_disturbed() || used.was_busy() {
+        results.disturbed.push(format!(
+            "{run}: {:.0} % used by others",
+            used.foreign * 100.0
+        ));
     }
     if seen.late * 100 > seen.sent {
         results
             .disturbed
             .push(format!("{run}: {} packets sent late", seen.late));
     }
-    let memory = usage::memory(&pids)?;
+    let memory = usage::memory(&chain.pids())?;
     let figures = figures(
         &seen,
-        cpu,
+        used.cpu,
         drops,
         memory,
         arguments.duration().as_secs_f64(),
@@ -103,7 +101,7 @@ fn measure(
         shown(Figure::P99),
         seen.received,
         seen.sent,
-        own * 100.0 / arguments.duration().as_secs_f64()
+        used.own * 100.0 / arguments.duration().as_secs_f64()
     )?;
     for (figure, value) in figures {
         let values = results.values.entry((calls, figure, name)).or_default();
@@ -145,4 +143,3 @@ fn kernel_drops() -> Result<u64> {
 }
 
 const WARM_UP: std::time::Duration = std::time::Duration::from_secs(2);
-const FOREIGN_MAX: f64 = 0.10;

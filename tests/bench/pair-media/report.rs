@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 use serde_json::json;
+use support::bench::figure::Spread;
+use support::bench::usage;
 
 use crate::arguments::ChainName;
 use crate::figure::Figure;
 use crate::measure::Results;
-use crate::usage;
 
 /// Medians, what the pair is of the others, and whether that is what is asked of it.
 pub(crate) fn table(results: &Results) -> String {
@@ -116,12 +117,5 @@ fn median_of(results: &Results, calls: u16, figure: Figure, chain: ChainName) ->
 }
 
 fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    let upper = sorted.get(middle)?;
-    if sorted.len() % 2 == 1 {
-        return Some(*upper);
-    }
-    Some(f64::midpoint(*sorted.get(middle.checked_sub(1)?)?, *upper))
+    Spread::of(values).map(|spread| spread.median)
 }

@@ -3,13 +3,10 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
 
 use anyhow::Result;
-use support::pair;
+use support::bench::chain::{self, Processes, start_edges};
 use support::place::Place;
-use support::process::Process;
 use support::sip::{Kamailio, TlsFiles, reference_edge};
 
 use crate::arguments::ChainName;
@@ -26,7 +23,7 @@ pub(crate) struct Chain {
 
 #[derive(Debug)]
 enum Edge {
-    Pair([Process; 2]),
+    Pair(Processes),
     Kamailio(Kamailio),
 }
 
@@ -44,20 +41,9 @@ impl Chain {
     /// The processes that were started for it; they may have children.
     pub(crate) fn pids(&self) -> Result<Vec<u32>> {
         match &self.edge {
-            Edge::Pair(processes) => Ok(processes.iter().map(Process::pid).collect()),
+            Edge::Pair(processes) => Ok(processes.pids()),
             // The first is the parent of all others.
             Edge::Kamailio(kamailio) => Ok(kamailio.pids()?.into_iter().take(1).collect()),
-        }
-    }
-}
-
-impl Drop for Chain {
-    fn drop(&mut self) {
-        if let Edge::Pair(processes) = &mut self.edge {
-            for process in processes {
-                // If it fails the process is killed next.
-                drop(process.terminate(STOP_LIMIT));
-            }
         }
     }
 }
@@ -89,34 +75,23 @@ fn pair(name: ChainName, ground: &Ground<'_>, dir: &Path, number: u8) -> Result<
         inside: inside(19 + number),
         number,
     };
-    let texts = [
-        ("edge-e", edge_e(ground, &ports)),
-        ("edge-c", edge_c(ground, dir, &ports)),
+    let edges = [
+        chain::Edge {
+            binary: "edge-e",
+            text: edge_e(ground, &ports),
+            admin: ports.admin(1),
+        },
+        chain::Edge {
+            binary: "edge-c",
+            text: edge_c(ground, dir, &ports),
+            admin: ports.admin(2),
+        },
     ];
-    let start = |(binary, text): (&str, String)| {
-        let file = dir.join(format!("{binary}.toml"));
-        fs::write(&file, text)?;
-        let program = match ground.baseline {
-            Some(folder) if name == ChainName::Baseline => folder.join(binary),
-            _ => pair::binary(binary)?,
-        };
-        let mut command = Command::new(program);
-        command.arg("run").arg("--config").arg(&file);
-        Process::spawn(binary, command, &dir.join(format!("{binary}.log")))
-    };
-    let [e, c] = texts;
-    let mut processes = [start(e)?, start(c)?];
-    // Each is ready when the other is there.
-    for (process, admin) in processes.iter_mut().zip([ports.admin(1), ports.admin(2)]) {
-        process.wait_ready(|| {
-            let answer = pair::ask_admin(&Place::Host, admin, "/ready");
-            Ok(answer.is_ok_and(|(status, _)| status == 200))
-        })?;
-    }
+    let folder = ground.baseline.filter(|_| name == ChainName::Baseline);
     Ok(Chain {
         name,
         address: ports.public,
-        edge: Edge::Pair(processes),
+        edge: Edge::Pair(start_edges(dir, folder, edges)?),
     })
 }
 
@@ -230,6 +205,3 @@ const fn loopback(number: u8) -> IpAddr {
 pub(crate) const fn inside(number: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 7, 7, number))
 }
-
-/// Longer than the grace of the edges.
-const STOP_LIMIT: Duration = Duration::from_secs(10);

@@ -3,24 +3,19 @@
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use support::bench::options::{Rounds, Selection};
 
 /// Measures XMPP through the pair of edges against an HAProxy pair and an nginx pair: clients over TLS, TLS between, TLS to
 /// the node.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "bench-xmpp", bin_name = "tests/bench/xmpp", after_help = NOTES)]
+#[command(mut_arg("rounds", |arg| arg.default_value("3")))]
+#[command(mut_arg("quick", |arg| arg.help("One round, short, with fewer streams: for development, not for the record")))]
 pub(crate) struct Arguments {
-    /// Rounds; each measures every chain once, in another order
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
-    pub(crate) rounds: u32,
-    /// One round, short, with fewer streams: for development, not for the record
-    #[arg(long)]
-    pub(crate) quick: bool,
-    /// Measure this alone; may be given several times
-    #[arg(long, value_name = "METRIC", value_enum)]
-    pub(crate) only: Vec<Metric>,
-    /// Leave this chain out; may be given several times
-    #[arg(long, value_name = "CHAIN", value_enum)]
-    pub(crate) without: Vec<ChainName>,
+    #[command(flatten)]
+    pub(crate) rounds: Rounds,
+    #[command(flatten)]
+    pub(crate) selection: Selection<Metric, ChainName>,
     /// Print JSON for programs, with every single value
     #[arg(long)]
     pub(crate) json: bool,
@@ -78,12 +73,8 @@ pub(crate) struct Sizes {
 }
 
 impl Arguments {
-    pub(crate) const fn rounds(&self) -> u32 {
-        if self.quick { 1 } else { self.rounds }
-    }
-
     pub(crate) const fn sizes(&self) -> Sizes {
-        if self.quick {
+        if self.rounds.is_quick() {
             return Sizes {
                 length: Duration::from_secs(2),
                 workers: 32,
@@ -97,15 +88,6 @@ impl Arguments {
             idle: [2_000, 9_500],
             calm: Duration::from_secs(10),
         }
-    }
-
-    pub(crate) fn measures(&self, metric: Metric) -> bool {
-        self.only.is_empty() || self.only.contains(&metric)
-    }
-
-    pub(crate) fn chains(&self) -> Vec<ChainName> {
-        let all = ChainName::value_variants().iter().copied();
-        all.filter(|name| !self.without.contains(name)).collect()
     }
 }
 

@@ -5,10 +5,9 @@ mod peers;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use anyhow::Result;
-use support::process::Process;
+use support::bench::chain::Processes;
 
 use crate::arguments::ChainName;
 use crate::stage::Ground;
@@ -19,7 +18,7 @@ pub(crate) struct Chain {
     pub(crate) name: ChainName,
     /// Where clients connect.
     pub(crate) address: SocketAddr,
-    processes: Vec<Process>,
+    processes: Processes,
 }
 
 impl Chain {
@@ -40,16 +39,7 @@ impl Chain {
 
     /// The processes that were started for it; they may have children.
     pub(crate) fn pids(&self) -> Vec<u32> {
-        self.processes.iter().map(Process::pid).collect()
-    }
-}
-
-impl Drop for Chain {
-    fn drop(&mut self) {
-        // In order, as workers outlive a master that is killed; if it fails the process is killed next.
-        for process in &mut self.processes {
-            drop(process.terminate(STOP_LIMIT));
-        }
+        self.processes.pids()
     }
 }
 
@@ -61,6 +51,3 @@ pub(crate) const fn loopback(number: u8) -> IpAddr {
 pub(crate) const fn inside(number: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 7, 7, number))
 }
-
-/// Longer than the grace of the edges.
-const STOP_LIMIT: Duration = Duration::from_secs(10);

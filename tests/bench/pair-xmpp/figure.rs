@@ -1,109 +1,42 @@
-//! The figures of the comparison: what they are called, which way is better, and what is asked of them.
+//! The figures of the comparison.
 
-/// One row of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Figure {
-    MemoryPerSome,
-    MemoryPerMany,
-    LoginsPerSecond,
-    CpuPerLogin,
-    MessagesPerSecond,
-    MessagesPerCpu,
-    MemoryAtStart,
-    MemoryAfter,
-}
+use support::bench::figure::Figure;
+use support::bench::results::Comparison;
 
-impl Figure {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::MemoryPerSome,
-        Self::MemoryPerMany,
-        Self::LoginsPerSecond,
-        Self::CpuPerLogin,
-        Self::MessagesPerSecond,
-        Self::MessagesPerCpu,
-        Self::MemoryAtStart,
-        Self::MemoryAfter,
-    ];
+pub(crate) const COMPARISON: Comparison = Comparison {
+    figures: &[
+        MEMORY_PER_SOME,
+        MEMORY_PER_MANY,
+        LOGINS_PER_SECOND,
+        CPU_PER_LOGIN,
+        MESSAGES_PER_SECOND,
+        MESSAGES_PER_CPU,
+        MEMORY_AT_START,
+        MEMORY_AFTER,
+    ],
+    peer: "better peer",
+    ratio_key: "to_better_peer",
+};
 
-    /// What it is, with its unit.
-    pub(crate) const fn label(self) -> &'static str {
-        match self {
-            Self::MemoryPerSome => "KiB per idle stream, 2,000",
-            Self::MemoryPerMany => "KiB per idle stream, 9,500",
-            Self::LoginsPerSecond => "logins/s",
-            Self::CpuPerLogin => "CPU per login, us",
-            Self::MessagesPerSecond => "messages/s",
-            Self::MessagesPerCpu => "messages per CPU second",
-            Self::MemoryAtStart => "memory at start, MB",
-            Self::MemoryAfter => "memory after the runs, MB",
-        }
-    }
-
-    /// For programs.
-    pub(crate) const fn key(self) -> &'static str {
-        match self {
-            Self::MemoryPerSome => "memory_per_stream_kib_2000",
-            Self::MemoryPerMany => "memory_per_stream_kib_9500",
-            Self::LoginsPerSecond => "logins_per_second",
-            Self::CpuPerLogin => "cpu_us_per_login",
-            Self::MessagesPerSecond => "messages_per_second",
-            Self::MessagesPerCpu => "messages_per_cpu_second",
-            Self::MemoryAtStart => "memory_at_start_mb",
-            Self::MemoryAfter => "memory_after_mb",
-        }
-    }
-
-    pub(crate) const fn is_more_better(self) -> bool {
-        matches!(
-            self,
-            Self::LoginsPerSecond | Self::MessagesPerSecond | Self::MessagesPerCpu
-        )
-    }
-
-    /// What the ratio to the better peer must be: at least where more is better, else at most.
-    pub(crate) const fn goal(self) -> Option<f64> {
-        match self {
-            Self::MemoryPerSome | Self::MemoryPerMany => Some(0.3),
-            Self::LoginsPerSecond | Self::MessagesPerCpu => Some(1.0),
-            Self::CpuPerLogin
-            | Self::MessagesPerSecond
-            | Self::MemoryAtStart
-            | Self::MemoryAfter => None,
-        }
-    }
-
-    /// Digits after the point.
-    pub(crate) const fn digits(self) -> usize {
-        match self {
-            Self::MemoryPerSome | Self::MemoryPerMany | Self::MemoryAtStart | Self::MemoryAfter => {
-                1
-            }
-            Self::LoginsPerSecond
-            | Self::CpuPerLogin
-            | Self::MessagesPerSecond
-            | Self::MessagesPerCpu => 0,
-        }
-    }
-}
-
-/// Several values of one figure: least, median, most.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Spread {
-    pub(crate) min: f64,
-    pub(crate) median: f64,
-    pub(crate) max: f64,
-}
-
-impl Spread {
-    /// `None` of nothing.
-    pub(crate) fn of(values: &[f64]) -> Option<Self> {
-        let mut sorted = values.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let (lower, upper) = (sorted.len().checked_sub(1)? / 2, sorted.len() / 2);
-        Some(Self {
-            min: *sorted.first()?,
-            median: f64::midpoint(*sorted.get(lower)?, *sorted.get(upper)?),
-            max: *sorted.last()?,
-        })
-    }
-}
+pub(crate) const MEMORY_PER_SOME: Figure = Figure::less(
+    "KiB per idle stream, 2,000",
+    "memory_per_stream_kib_2000",
+    1,
+)
+.goal(0.3);
+pub(crate) const MEMORY_PER_MANY: Figure = Figure::less(
+    "KiB per idle stream, 9,500",
+    "memory_per_stream_kib_9500",
+    1,
+)
+.goal(0.3);
+pub(crate) const LOGINS_PER_SECOND: Figure =
+    Figure::more("logins/s", "logins_per_second", 0).goal(1.0);
+pub(crate) const CPU_PER_LOGIN: Figure = Figure::less("CPU per login, us", "cpu_us_per_login", 0);
+pub(crate) const MESSAGES_PER_SECOND: Figure = Figure::more("messages/s", "messages_per_second", 0);
+pub(crate) const MESSAGES_PER_CPU: Figure =
+    Figure::more("messages per CPU second", "messages_per_cpu_second", 0).goal(1.0);
+pub(crate) const MEMORY_AT_START: Figure =
+    Figure::less("memory at start, MB", "memory_at_start_mb", 1);
+pub(crate) const MEMORY_AFTER: Figure =
+    Figure::less("memory after the runs, MB", "memory_after_mb", 1);

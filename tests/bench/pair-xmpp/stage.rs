@@ -66,7 +66,7 @@ impl Stage {
             dns: dns.address(),
             node,
         };
-        let names = arguments.chains().into_iter();
+        let names = arguments.selection.chains();
         let chains = names.map(|name| Chain::start(name, &ground));
         Ok(Self {
             chains: chains.collect::<Result<_>>()?,

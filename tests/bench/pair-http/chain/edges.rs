@@ -1,16 +1,11 @@
 //! The product: edge-e and edge-c as the release binaries, configured as an operator would.
 
-use std::io::{Read as _, Write as _};
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Result;
-use support::pair;
-use support::place::Place;
-use support::process::Process;
+use support::bench::chain::{Edge, start_edges};
 
-use super::{CONNECT_LIMIT, Chain, loopback, spawn};
+use super::{Chain, loopback};
 use crate::arguments::ChainName;
 use crate::stage::{DOMAIN, EDGE, Ground, PHOTOS};
 
@@ -55,44 +50,24 @@ pub(super) fn start(
     variant: Variant,
 ) -> Result<Chain> {
     std::fs::write(dir.join("allow-list.toml"), allow_list())?;
-    let configurations = [
-        ("edge-e", edge_e(ground, variant), variant.admin_e),
-        ("edge-c", edge_c(ground, dir, variant), variant.admin_c),
+    let edges = [
+        Edge {
+            binary: "edge-e",
+            text: edge_e(ground, variant),
+            admin: loopback(variant.admin_e),
+        },
+        Edge {
+            binary: "edge-c",
+            text: edge_c(ground, dir, variant),
+            admin: loopback(variant.admin_c),
+        },
     ];
-    let mut started = Vec::new();
-    for (binary, text, admin) in configurations {
-        let file = dir.join(format!("{binary}.toml"));
-        std::fs::write(&file, text)?;
-        let program = match ground.baseline {
-            Some(folder) if name == ChainName::Baseline => folder.join(binary),
-            _ => pair::binary(binary)?,
-        };
-        let mut command = Command::new(program);
-        command.arg("run").arg("--config").arg(&file);
-        started.push((spawn(binary, command, dir)?, loopback(admin)));
-    }
-    // Each is ready when the other is there.
-    for (process, admin) in &mut started {
-        process.wait_ready(|| Ok(is_ready(*admin).unwrap_or(false)))?;
-    }
-    let processes: Vec<Process> = started.into_iter().map(|(process, _)| process).collect();
+    let folder = ground.baseline.filter(|_| name == ChainName::Baseline);
     Ok(Chain {
         name,
         address: loopback(variant.public),
-        processes,
+        processes: start_edges(dir, folder, edges)?,
     })
-}
-
-fn is_ready(admin: SocketAddr) -> Result<bool> {
-    let mut stream = Place::Host.connect(admin, CONNECT_LIMIT)?;
-    stream.set_read_timeout(Some(CONNECT_LIMIT))?;
-    write!(
-        stream,
-        "GET /ready HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer.starts_with("HTTP/1.1 200 "))
 }
 
 /// Every client has the same address here, so limits by address are as those for all.

@@ -1,22 +1,20 @@
 //! HAProxy in both roles.
 
-use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Result;
-use support::process::Process;
+use support::bench::chain::{join_identity, start_haproxy};
 
-use super::{Chain, loopback, spawn, wait_listening};
+use super::{Chain, loopback};
 use crate::arguments::ChainName;
 use crate::stage::{Ground, PHOTOS};
 
 /// Connections are reused towards the next hop, every peer is verified.
 pub(super) fn start(name: ChainName, ground: &Ground<'_>, dir: &Path) -> Result<Chain> {
     let pki = |file: &str| ground.dir.join(file);
-    join(&pki("public/edge1"), &dir.join("public.pem"))?;
-    join(&pki("link/edge1"), &dir.join("server.pem"))?;
-    join(&pki("link/edge-c1"), &dir.join("client.pem"))?;
+    join_identity(&pki("public/edge1"), &dir.join("public.pem"))?;
+    join_identity(&pki("link/edge1"), &dir.join("server.pem"))?;
+    join_identity(&pki("link/edge-c1"), &dir.join("client.pem"))?;
     let origin = ground.origin;
     let (here, link_ca, inside_ca) = (
         dir.display(),
@@ -44,33 +42,14 @@ backend next
 "
     );
     let processes = vec![
-        start_one("haproxy-e", dir, &edge, EDGE_PORT)?,
-        start_one("haproxy-c", dir, &core, CORE_PORT)?,
+        start_haproxy("haproxy-e", &edge, dir, loopback(EDGE_PORT))?,
+        start_haproxy("haproxy-c", &core, dir, loopback(CORE_PORT))?,
     ];
     Ok(Chain {
         name,
         address: loopback(EDGE_PORT),
-        processes,
+        processes: processes.into(),
     })
-}
-
-fn start_one(name: &str, dir: &Path, text: &str, port: u16) -> Result<Process> {
-    let file = dir.join(format!("{name}.cfg"));
-    fs::write(&file, text)?;
-    let mut command = Command::new("haproxy");
-    // In the foreground: the pid is the one that works.
-    command.arg("-db").arg("-f").arg(&file);
-    let mut process = spawn(name, command, dir)?;
-    wait_listening(&mut process, loopback(port))?;
-    Ok(process)
-}
-
-/// HAProxy wants chain and key in one file.
-fn join(identity: &Path, to: &Path) -> Result<()> {
-    let chain = fs::read_to_string(identity.with_extension("pem"))?;
-    let key = fs::read_to_string(identity.with_extension("key"))?;
-    fs::write(to, chain + &key)?;
-    Ok(())
 }
 
 const DEFAULTS: &str = "global

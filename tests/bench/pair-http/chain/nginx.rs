@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
+use support::bench::chain::{Processes, start_listening};
 use support::process::Process;
 
-use super::{Chain, STOP_LIMIT, loopback, spawn, wait_listening};
+use super::{Chain, loopback};
 use crate::arguments::ChainName;
 use crate::stage::{Ground, PHOTOS};
 
 /// The server behind every chain.
 #[derive(Debug)]
 pub(crate) struct Origin {
-    process: Process,
+    processes: Processes,
 }
 
 /// What it serves.
@@ -52,18 +53,13 @@ impl Origin {
             root.display()
         );
         let process = start_one("origin", &dir, &http, address)?;
-        Ok(Self { process })
+        Ok(Self {
+            processes: vec![process].into(),
+        })
     }
 
     pub(crate) fn pids(&self) -> Vec<u32> {
-        vec![self.process.pid()]
-    }
-}
-
-impl Drop for Origin {
-    fn drop(&mut self) {
-        // If it fails the process is killed next.
-        drop(self.process.terminate(STOP_LIMIT));
+        self.processes.pids()
     }
 }
 
@@ -96,7 +92,7 @@ pub(super) fn start(name: ChainName, ground: &Ground<'_>, dir: &Path) -> Result<
     Ok(Chain {
         name,
         address: loopback(EDGE_PORT),
-        processes,
+        processes: processes.into(),
     })
 }
 
@@ -107,9 +103,7 @@ fn start_one(name: &str, dir: &Path, http: &str, address: SocketAddr) -> Result<
     let mut command = Command::new("nginx");
     command.arg("-p").arg(dir).arg("-c").arg(&file);
     command.args(["-e", "stderr"]);
-    let mut process = spawn(name, command, dir)?;
-    wait_listening(&mut process, address)?;
-    Ok(process)
+    start_listening(name, command, dir, address)
 }
 
 fn configuration(dir: &Path, http: &str) -> String {

@@ -1,16 +1,11 @@
 //! The product: edge-e and edge-c as the release binaries; phones register and call over TLS as any phone does.
 
-use std::io::{Read as _, Write as _};
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use certs::{Pki, Plan};
-use support::pair;
+use support::bench::chain::{Edge, start_edges};
 use support::place::Place;
-use support::process::Process;
 use support::sip::agent::Agent;
 use support::tls_client::Dialer;
 use support::wait;
@@ -21,23 +16,19 @@ use crate::registrar::Registrar;
 pub(super) fn start(calls: u16, dir: &Path) -> Result<Chain> {
     Pki::generate(&Plan::standard(DOMAIN))?.write_to(dir)?;
     let registrar = Registrar::start(loopback(REGISTRAR), loopback(CORE_SIP), DOMAIN)?;
-    let mut started = Vec::new();
-    for (binary, text, admin) in [
-        ("edge-e", edge_e(dir), ADMIN_E),
-        ("edge-c", edge_c(dir), ADMIN_C),
-    ] {
-        let file = dir.join(format!("{binary}.toml"));
-        std::fs::write(&file, text)?;
-        let mut command = Command::new(pair::binary(binary)?);
-        command.arg("run").arg("--config").arg(&file);
-        let log = dir.join(format!("{binary}.log"));
-        started.push((Process::spawn(binary, command, &log)?, loopback(admin)));
-    }
-    // Each is ready when the other is there.
-    for (process, admin) in &mut started {
-        process.wait_ready(|| Ok(is_ready(*admin).unwrap_or(false)))?;
-    }
-    let (processes, _): (Vec<_>, Vec<_>) = started.into_iter().unzip();
+    let edges = [
+        Edge {
+            binary: "edge-e",
+            text: edge_e(dir),
+            admin: loopback(ADMIN_E),
+        },
+        Edge {
+            binary: "edge-c",
+            text: edge_c(dir),
+            admin: loopback(ADMIN_C),
+        },
+    ];
+    let processes = start_edges(dir, None, edges)?;
     let dialer = Dialer::new(
         &Place::Host,
         loopback(EDGE_SIP),
@@ -79,7 +70,6 @@ fn call(phone: &mut Agent, registrar: &Registrar) -> Result<Call> {
         let target = format!("sip:echo@{DOMAIN}");
         let (_, response) = phone.invite(&target, "", &caller.offer()?)?;
         if response.status() == Some(503) {
-            std::thread::sleep(Duration::from_millis(20));
             return Ok(None);
         }
         ensure!(response.status() == Some(200), "{response:#?}");
@@ -87,18 +77,6 @@ fn call(phone: &mut Agent, registrar: &Registrar) -> Result<Call> {
         let outer = caller.connected(&response.body)?;
         Ok(Some(Call { outer, inner }))
     })
-}
-
-fn is_ready(admin: SocketAddr) -> Result<bool> {
-    let mut stream = Place::Host.connect(admin, CONNECT_LIMIT)?;
-    stream.set_read_timeout(Some(CONNECT_LIMIT))?;
-    write!(
-        stream,
-        "GET /ready HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer.starts_with("HTTP/1.1 200 "))
 }
 
 fn edge_e(dir: &Path) -> String {
@@ -180,4 +158,3 @@ const ADMIN_E: u16 = 9001;
 const ADMIN_C: u16 = 9002;
 /// Fewer than the transactions that one connection may have; those of calls live on for half a minute.
 const CALLS_PER_PHONE: u16 = 20;
-const CONNECT_LIMIT: Duration = Duration::from_secs(1);

@@ -33,7 +33,7 @@ pub(super) fn start_one(calls: u16, dir: &Path) -> Result<Chain> {
     });
     Ok(Chain {
         calls: calls.collect::<Result<_>>()?,
-        processes: vec![engine.process],
+        processes: vec![engine.process].into(),
         _signalling: None,
     })
 }
@@ -55,7 +55,7 @@ pub(super) fn start_two(calls: u16, dir: &Path) -> Result<Chain> {
     });
     Ok(Chain {
         calls: calls.collect::<Result<_>>()?,
-        processes: vec![outside.process, inside.process],
+        processes: vec![outside.process, inside.process].into(),
         _signalling: None,
     })
 }

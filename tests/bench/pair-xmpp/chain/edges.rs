@@ -2,35 +2,27 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Result;
-use support::pair;
-use support::place::Place;
-use support::process::Process;
+use support::bench::chain::{Edge, Processes, start_edges};
 
 use super::{inside, loopback};
 use crate::stage::{DOMAIN, Ground};
 
-pub(super) fn start(ground: &Ground<'_>, dir: &Path) -> Result<(SocketAddr, Vec<Process>)> {
-    let texts = [("edge-e", edge_e(ground)), ("edge-c", edge_c(ground, dir))];
-    let mut processes = Vec::new();
-    for (binary, text) in texts {
-        let file = dir.join(format!("{binary}.toml"));
-        std::fs::write(&file, text)?;
-        let mut command = Command::new(pair::binary(binary)?);
-        command.arg("run").arg("--config").arg(&file);
-        let log = dir.join(format!("{binary}.log"));
-        processes.push(Process::spawn(binary, command, &log)?);
-    }
-    // Each is ready when the other is there.
-    for (process, port) in processes.iter_mut().zip([ADMIN_E, ADMIN_C]) {
-        process.wait_ready(|| {
-            let admin = SocketAddr::new(loopback(1), port);
-            let answer = pair::ask_admin(&Place::Host, admin, "/ready");
-            Ok(answer.is_ok_and(|(status, _)| status == 200))
-        })?;
-    }
+pub(super) fn start(ground: &Ground<'_>, dir: &Path) -> Result<(SocketAddr, Processes)> {
+    let edges = [
+        Edge {
+            binary: "edge-e",
+            text: edge_e(ground),
+            admin: SocketAddr::new(loopback(1), ADMIN_E),
+        },
+        Edge {
+            binary: "edge-c",
+            text: edge_c(ground, dir),
+            admin: SocketAddr::new(loopback(1), ADMIN_C),
+        },
+    ];
+    let processes = start_edges(dir, None, edges)?;
     Ok((SocketAddr::new(loopback(1), 5223), processes))
 }
 

@@ -1,24 +1,21 @@
 //! nginx and HAProxy, each in both roles: TLS from clients, mutual TLS between, verified TLS to the node, bytes untouched.
 
 use std::fs;
-use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::Result;
-use support::place::Place;
-use support::process::Process;
+use support::bench::chain::{Processes, join_identity, start_haproxy, start_listening};
 
 use super::loopback;
 use crate::stage::{DOMAIN, Ground};
 
-pub(super) fn haproxy(ground: &Ground<'_>, dir: &Path) -> Result<(SocketAddr, Vec<Process>)> {
+pub(super) fn haproxy(ground: &Ground<'_>, dir: &Path) -> Result<(SocketAddr, Processes)> {
     let pki = |file: &str| ground.dir.join(file);
-    join(&pki("public/edge1"), &dir.join("public.pem"))?;
-    join(&pki("link/edge1"), &dir.join("server.pem"))?;
-    join(&pki("link/edge-c1"), &dir.join("client.pem"))?;
+    join_identity(&pki("public/edge1"), &dir.join("public.pem"))?;
+    join_identity(&pki("link/edge1"), &dir.join("server.pem"))?;
+    join_identity(&pki("link/edge-c1"), &dir.join("client.pem"))?;
     let (here, node, authorities) = (dir.display(), ground.node, ground.dir.display());
     let core = format!(
         "{HAPROXY}
@@ -34,22 +31,15 @@ listen public
   server core 127.0.0.1:4462 ssl crt {here}/client.pem ca-file {authorities}/link/ca.pem verify required sni str(edge1.link.internal)
 "
     );
-    let start = |name: &str, text: &str, port| {
-        let file = dir.join(format!("{name}.cfg"));
-        fs::write(&file, text)?;
-        let mut command = Command::new("haproxy");
-        // In the foreground: the pid is the one that works.
-        command.arg("-db").arg("-f").arg(&file);
-        spawn(name, command, dir, port)
-    };
+    let address = |port| SocketAddr::new(loopback(1), port);
     let processes = vec![
-        start("haproxy-c", &core, 4462)?,
-        start("haproxy-e", &edge, 4461)?,
+        start_haproxy("haproxy-c", &core, dir, address(4462))?,
+        start_haproxy("haproxy-e", &edge, dir, address(4461))?,
     ];
-    Ok((SocketAddr::new(loopback(1), 4461), processes))
+    Ok((address(4461), processes.into()))
 }
 
-pub(super) fn nginx(ground: &Ground<'_>, dir: &Path) -> Result<(SocketAddr, Vec<Process>)> {
+pub(super) fn nginx(ground: &Ground<'_>, dir: &Path) -> Result<(SocketAddr, Processes)> {
     let (pki, node) = (ground.dir.display(), ground.node);
     let core = format!(
         "  ssl_certificate {pki}/link/edge1.pem; ssl_certificate_key {pki}/link/edge1.key;
@@ -83,32 +73,13 @@ stream {{
         let mut command = Command::new("nginx");
         command.arg("-p").arg(&own).args(["-e", "stderr", "-c"]);
         command.arg(own.join("nginx.conf"));
-        spawn(name, command, dir, port)
+        start_listening(name, command, dir, SocketAddr::new(loopback(1), port))
     };
     let processes = vec![
         start("nginx-c", &core, 4452)?,
         start("nginx-e", &edge, 4451)?,
     ];
-    Ok((SocketAddr::new(loopback(1), 4451), processes))
-}
-
-fn spawn(name: &str, command: Command, dir: &Path, port: u16) -> Result<Process> {
-    let mut process = Process::spawn(name, command, &dir.join(format!("{name}.log")))?;
-    let address = SocketAddr::new(loopback(1), port);
-    process.wait_ready(|| match Place::Host.connect(address, CONNECT_LIMIT) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
-        Err(error) => Err(error.into()),
-    })?;
-    Ok(process)
-}
-
-/// HAProxy wants chain and key in one file.
-fn join(identity: &Path, to: &Path) -> Result<()> {
-    let chain = fs::read_to_string(identity.with_extension("pem"))?;
-    let key = fs::read_to_string(identity.with_extension("key"))?;
-    fs::write(to, chain + &key)?;
-    Ok(())
+    Ok((SocketAddr::new(loopback(1), 4451), processes.into()))
 }
 
 const HAPROXY: &str = "global
@@ -121,4 +92,3 @@ defaults
   timeout connect 10s
   timeout client 1h
   timeout server 1h";
-const CONNECT_LIMIT: Duration = Duration::from_secs(1);

@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 /// Processor seconds (user and system) of these processes and all their living descendants.
-pub(crate) fn cpu_seconds(roots: &[u32]) -> Result<f64> {
+pub(super) fn cpu_seconds(roots: &[u32]) -> Result<f64> {
     let all = Processes::read()?;
     let ticks: u64 = all.with_descendants(roots).map(|p| p.own_ticks).sum();
     Ok(seconds(ticks))
 }
 
 /// Processor seconds of this process and of its children that have ended.
-pub(crate) fn own_cpu_seconds() -> Result<f64> {
+pub(super) fn own_cpu_seconds() -> Result<f64> {
     let own = Process::read("self").context("no /proc/self/stat")?;
     Ok(seconds(own.own_ticks + own.ended_children_ticks))
 }
 
 /// Proportional set size of these processes and their descendants, in bytes: shared pages are split between their users.
-pub(crate) fn memory(roots: &[u32]) -> Result<u64> {
+pub fn memory(roots: &[u32]) -> Result<u64> {
     let all = Processes::read()?;
     let pids = all.with_descendants(roots).map(|p| p.pid);
     pids.map(|pid| {
@@ -36,13 +36,13 @@ pub(crate) fn memory(roots: &[u32]) -> Result<u64> {
 
 /// The processors of the whole machine.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Machine {
+pub(super) struct Machine {
     busy: u64,
     at: Instant,
 }
 
 impl Machine {
-    pub(crate) fn now() -> Result<Self> {
+    pub(super) fn now() -> Result<Self> {
         let text = fs::read_to_string("/proc/stat")?;
         let line = text.lines().next().context("no /proc/stat")?;
         let ticks: Vec<u64> = line
@@ -60,7 +60,7 @@ impl Machine {
     }
 
     /// The share of all processors, from 0 to 1, that somebody used since then beside `ours` seconds.
-    pub(crate) fn foreign_share(&self, since: &Self, ours: f64) -> f64 {
+    pub(super) fn foreign_share(&self, since: &Self, ours: f64) -> f64 {
         let busy = seconds(self.busy.saturating_sub(since.busy));
         let wall = self.at.duration_since(since.at).as_secs_f64();
         let capacity = wall * processors() as f64;
@@ -69,7 +69,7 @@ impl Machine {
 }
 
 /// Waits until the machine is nearly idle, at most that long. Returns the share that was used when it gave up waiting.
-pub(crate) fn wait_calm(limit: Duration) -> Result<f64> {
+pub(super) fn wait_calm(limit: Duration) -> Result<f64> {
     let deadline = Instant::now() + limit;
     loop {
         let before = Machine::now()?;
@@ -82,13 +82,15 @@ pub(crate) fn wait_calm(limit: Duration) -> Result<f64> {
 }
 
 /// The one-minute load average.
-pub(crate) fn load_average() -> Result<f64> {
+pub(super) fn load_average() -> Result<f64> {
     let text = fs::read_to_string("/proc/loadavg")?;
     let first = text.split(' ').next().context("no load average")?;
     Ok(first.parse()?)
 }
 
-pub(crate) fn processors() -> usize {
+/// How many processors this program may use.
+#[must_use]
+pub fn processors() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
