@@ -7,12 +7,11 @@ use std::sync::Arc;
 use common::limits;
 use common::redact::Redacted;
 use common::runtime::drain::Signal;
+use common::runtime::lean_tls::{Agreed, LeanTls};
 use common::runtime::workers::Workers;
-use common::runtime::{clock, listen};
+use common::runtime::{clock, lean_tls, listen};
 use common::telemetry::HandshakeOutcome;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::admission::{Admission, Admitted, NotAdmitted};
 use crate::metrics::{self, Listener, Metrics};
@@ -35,8 +34,10 @@ pub(crate) struct Front {
 /// A client whose TLS handshake is done.
 #[derive(Debug)]
 pub(crate) struct Established {
-    /// The connection. Boxed: each future that it is handed through would keep room for it.
-    pub(crate) stream: Box<TlsStream<TcpStream>>,
+    /// The connection, which holds no buffer while it waits.
+    pub(crate) stream: LeanTls<TcpStream>,
+    /// What was agreed on in the handshake.
+    pub(crate) agreed: Agreed,
     /// Where it came from.
     pub(crate) peer: SocketAddr,
     /// Where it came to.
@@ -142,19 +143,19 @@ impl Front {
             local,
             drain,
         } = arrived;
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.tls));
-        let accepting =
-            tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+        let accepting = lean_tls::accept(stream, &self.tls);
+        let accepting = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, accepting);
         let handshake = accepting
             .await
             .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
         let outcome = HandshakeOutcome::of(&handshake);
         self.metrics.handshakes.of(self.listener, outcome).inc();
-        let stream = handshake
+        let (stream, agreed) = handshake
             .inspect_err(|error| tracing::debug!(side = "downstream", client = %peer_text(peer), reason = %error, "TLS failed"))
             .ok()?;
         Some(Established {
-            stream: Box::new(stream),
+            stream,
+            agreed,
             peer,
             local,
             drain,

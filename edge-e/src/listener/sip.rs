@@ -7,7 +7,7 @@ use common::id::TrackingId;
 use common::link::stream_preface::{ClientTransport, StreamPreface, StreamProtocol, TlsVersion};
 use common::net::{ClientAddr, Domain};
 use common::runtime::drain::Signal;
-use rustls::{ProtocolVersion, ServerConnection};
+use rustls::ProtocolVersion;
 use tokio::net::TcpListener;
 
 use crate::admission::Admission;
@@ -48,18 +48,18 @@ impl Sip {
     async fn tls_flow(self: Arc<Self>, established: Established) {
         let Established {
             stream,
+            agreed,
             peer,
             local,
             drain,
         } = established;
-        let (_, connection) = stream.get_ref();
         let preface = StreamPreface {
             protocol: StreamProtocol::Sip,
             transport: ClientTransport::Tls,
             client: ClientAddr(peer),
             local,
-            server_name: server_name(connection),
-            tls_version: tls_version(connection),
+            server_name: server_name(agreed.server_name.as_deref()),
+            tls_version: tls_version(agreed.version),
             domain: None,
             tracking: TrackingId::new(front::random()),
         };
@@ -70,12 +70,12 @@ impl Sip {
 }
 
 /// The name that the client asked for, if it is one.
-pub(crate) fn server_name(connection: &ServerConnection) -> Option<Domain> {
-    Domain::parse(connection.server_name()?).ok()
+pub(crate) fn server_name(asked: Option<&str>) -> Option<Domain> {
+    Domain::parse(asked?).ok()
 }
 
-pub(crate) fn tls_version(connection: &ServerConnection) -> TlsVersion {
-    match connection.protocol_version() {
+pub(crate) const fn tls_version(agreed: Option<ProtocolVersion>) -> TlsVersion {
+    match agreed {
         Some(ProtocolVersion::TLSv1_2) => TlsVersion::V1_2,
         _ => TlsVersion::V1_3,
     }

@@ -164,8 +164,8 @@ impl Upgrading {
             websockets,
             client,
             local,
-            server_name: sip::server_name(tls),
-            tls_version: sip::tls_version(tls),
+            server_name: sip::server_name(tls.server_name()),
+            tls_version: sip::tls_version(tls.protocol_version()),
             agreed: Mutex::new(None),
         }
     }
