@@ -19,6 +19,7 @@ pub mod lifecycle;
 pub mod link_streams;
 pub mod listen;
 pub mod pongs;
+pub mod portable;
 pub mod progress;
 pub mod read_ahead;
 pub mod reload;

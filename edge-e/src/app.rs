@@ -23,6 +23,7 @@ use common::runtime::supervise::Supervisor;
 use common::runtime::telemetry::LogControl;
 use common::runtime::udp::BulkSocket;
 use common::runtime::workers::Workers;
+use common::runtime::workers::seats::Seats;
 use common::runtime::{clock, dns, greeting, lifecycle, listen};
 use common::tls::config::{self as tls, Certificates};
 use prometheus_client::registry::Registry;
@@ -199,6 +200,7 @@ impl App {
             cores: Arc::clone(&cores),
             settings: ArcSwap::from_pointee(settings(&config.link).map_err(unusable)?),
             metrics: metrics.clone(),
+            seats: Seats::new(workers.count()),
             workers,
             trouble: LastTrouble::default(),
         });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use arc_swap::ArcSwap;
+use common::id::CoreId;
 use common::limits;
 use common::link::control::Event;
 use common::link::control::message::Command;
@@ -13,9 +14,11 @@ use common::link::trouble::LastTrouble;
 use common::net::Domain;
 use common::runtime::drain::Signal;
 use common::runtime::pongs::Pongs;
+use common::runtime::portable::Portable;
 use common::runtime::read_ahead::ReadAhead;
 use common::runtime::trunk::server::Gate;
 use common::runtime::workers::Workers;
+use common::runtime::workers::seats::Seats;
 use common::runtime::{clock, control, greeting, listen};
 use common::telemetry::{ControlOutcome, HandshakeOutcome, LinkPurpose, LinkRefusal};
 use common::tls::{fault, identity};
@@ -23,7 +26,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -65,11 +68,13 @@ pub struct LinkServer {
     pub metrics: Metrics,
     /// Who drives the connections.
     pub workers: Workers,
+    /// Which of them drives those for streams.
+    pub seats: Arc<Seats<CoreId>>,
     /// Why a core was refused, or went.
     pub trouble: LastTrouble,
 }
 
-type Stream = TlsStream<ReadAhead<TcpStream>>;
+type Stream = TlsStream<ReadAhead<Portable>>;
 
 impl LinkServer {
     /// Accepts until the drain is over: cores stay connected while requests are finished.
@@ -131,7 +136,7 @@ impl LinkServer {
         let acceptor = TlsAcceptor::from(Arc::clone(&settings.tls));
         let accepting = tokio::time::timeout(
             limits::TLS_HANDSHAKE_TIMEOUT,
-            acceptor.accept(ReadAhead::new(stream)),
+            acceptor.accept(ReadAhead::new(Portable::new(stream))),
         );
         let handshake = accepting
             .await
@@ -246,7 +251,7 @@ impl LinkServer {
         match hello.purpose {
             Purpose::Control => self.control(core, hello, stream).await,
             Purpose::HttpsPool => {
-                listen::let_stand_still(stream.get_ref().0.get_ref())?;
+                listen::let_stand_still(stream.get_ref().0.get_ref().tcp()?)?;
                 greeting::send(&mut stream, &self.answer(None)).await?;
                 let mut builder = http1::Builder::new();
                 builder.max_buf_size(limits::LINK_READ_BUFFER_BYTES);
@@ -284,10 +289,7 @@ impl LinkServer {
             }
             Purpose::Streams => {
                 greeting::send(&mut stream, &self.answer(None)).await?;
-                let ended = tokio::select! {
-                    ended = core.streams().drive(stream) => ended.to_string(),
-                    _ = losses.changed() => "the core fell silent".to_owned(),
-                };
+                let ended = self.streams(core, stream, losses).await?;
                 tracing::debug!(side = "link", core = %core.name(), reason = ended, "stream connection ended");
                 Ok(())
             }
@@ -320,6 +322,32 @@ impl LinkServer {
             tracing::debug!(side = "link", core = %core.name(), reason = %error, "media connection ended");
         }
         Ok(())
+    }
+
+    /// Lets streams be opened on a connection until that ends; why it did. It lives on the worker with the fewest of this
+    /// core, so that clients on every worker find one at hand.
+    async fn streams(
+        &self,
+        core: &Arc<Core>,
+        mut stream: Stream,
+        mut losses: watch::Receiver<u64>,
+    ) -> std::io::Result<String> {
+        let seat = self.seats.take(core.id());
+        stream.get_mut().0.get_mut().leave()?;
+        let (done, ended) = oneshot::channel();
+        let core = Arc::clone(core);
+        self.workers.spawn_on(seat.worker(), async move {
+            let reason = match stream.get_mut().0.get_mut().arrive() {
+                Err(error) => error.to_string(),
+                Ok(()) => tokio::select! {
+                    ended = core.streams().drive(stream) => ended.to_string(),
+                    _ = losses.changed() => "the core fell silent".to_owned(),
+                },
+            };
+            // Nobody waits for it any more only if the process goes down.
+            drop(done.send(reason));
+        });
+        Ok(ended.await.unwrap_or_else(|_| "given up".to_owned()))
     }
 
     /// Decides about media trunks, which greet like connections of the link do.
@@ -363,7 +391,8 @@ impl LinkServer {
             .get_ref()
             .0
             .get_ref()
-            .peer_addr()
+            .tcp()
+            .and_then(TcpStream::peer_addr)
             .ok()
             .map(tracing::field::display);
         tracing::info!(core = %core.name(), peer, core_id = %core.id(), version = hello.version, "core connected");

@@ -41,6 +41,11 @@ impl<T> ReadAhead<T> {
     pub const fn get_ref(&self) -> &T {
         &self.io
     }
+
+    /// As [`Self::get_ref`]. Who reads from it reads past what was read ahead.
+    pub const fn get_mut(&mut self) -> &mut T {
+        &mut self.io
+    }
 }
 
 fn borrow() -> Box<[u8]> {

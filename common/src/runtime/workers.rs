@@ -15,6 +15,8 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
+pub mod seats;
+
 thread_local! {
     static CURRENT: Cell<usize> = const { Cell::new(0) };
 }
@@ -63,8 +65,15 @@ impl Workers {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let chosen = turn
+        self.spawn_on(self.next.fetch_add(1, Ordering::Relaxed), task);
+    }
+
+    /// Runs `task` on the worker of that number; beyond the last they are counted from the first on again.
+    pub fn spawn_on<F>(&self, number: usize, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let chosen = number
             .checked_rem(self.handles.len())
             .and_then(|at| self.handles.get(at));
         if let Some(handle) = chosen {

@@ -1,4 +1,5 @@
-//! edge-e's side: the connections that one edge-c dialled for streams, and a new stream on the least loaded of them.
+//! edge-e's side: the connections that one edge-c dialled for streams, and a new stream on one of the own thread, else on
+//! the least loaded.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{Ended, LinkStream, keep_alive};
 use crate::limits;
 use crate::link::stream_preface::StreamPreface;
+use crate::runtime::workers;
 
 /// Opens streams to one edge-c. Dials nothing.
 #[derive(Debug, Default)]
@@ -24,6 +26,8 @@ pub struct Opener {
 #[derive(Debug)]
 struct Line {
     sender: SendRequest<Bytes>,
+    /// The worker that drives it.
+    worker: usize,
     /// Counted here: over the peer's limit `h2` queues without a bound and refuses nothing.
     streams: AtomicUsize,
 }
@@ -101,6 +105,7 @@ impl Opener {
         };
         let line = Arc::new(Line {
             sender,
+            worker: workers::current(),
             streams: AtomicUsize::new(0),
         });
         let _listed = Listed {
@@ -144,9 +149,13 @@ impl Opener {
 
     pub(super) fn take_slot(&self) -> Result<Slot, OpenError> {
         let lines = self.lines();
-        let least = lines.iter().min_by_key(|line| line.streams());
+        let here = workers::current();
+        // One of this thread if there is one: then a message wakes no other.
+        let least = lines
+            .iter()
+            .min_by_key(|line| (line.is_full(), line.worker != here, line.streams()));
         let least = least.ok_or(OpenError::NoConnection)?;
-        if least.streams() >= limits::LINK_STREAMS_PER_CONNECTION_MAX {
+        if least.is_full() {
             return Err(OpenError::Full);
         }
         // Nobody else takes a place meanwhile: the list is locked.
@@ -166,6 +175,10 @@ impl Opener {
 impl Line {
     fn streams(&self) -> usize {
         self.streams.load(Ordering::Relaxed)
+    }
+
+    fn is_full(&self) -> bool {
+        self.streams() >= limits::LINK_STREAMS_PER_CONNECTION_MAX
     }
 
     async fn open(
