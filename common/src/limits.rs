@@ -844,6 +844,8 @@ pub const SIP_FLOW_QUEUE_MESSAGES: usize = 128;
 /// And their octets: a few of the largest.
 pub const SIP_FLOW_QUEUE_BYTES: usize = 512 * 1024;
 const _: () = assert!(SIP_FLOW_QUEUE_BYTES > 4 * FLOW_MESSAGE_BYTES_MAX);
+/// Octets that are sent in one: one TLS record.
+pub const SIP_FLOW_WRITE_BYTES: usize = 16 * 1024;
 /// How long edge-e may take to close a client that it was told to close.
 pub const SIP_FLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Clients that a drain sends away at a time, and how long it waits before the next ones: they come back through another

@@ -72,7 +72,7 @@ async fn relay(
                 }
             }
             taken = outbox.take(), if rest.is_empty() => match taken {
-                Some((bytes, ())) => rest = bytes,
+                Some((bytes, ())) => rest = outbox.with_next(bytes, limits::SIP_FLOW_WRITE_BYTES),
                 None => return Ended::Told,
             },
         }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 
 /// How much waits for one connection; beyond it the peer doesn't read.
@@ -129,6 +129,31 @@ impl<T> Outbox<T> {
     }
 }
 
+impl Outbox<()> {
+    /// `first`, which was just taken, and the messages behind it as far as they fit into `max` octets: what waits
+    /// together leaves together.
+    pub fn with_next(&self, first: Bytes, max: usize) -> Bytes {
+        let mut queue = self.lock();
+        let mut all = BytesMut::new();
+        while let Some((next, _)) = queue.messages.front() {
+            let before = if all.is_empty() {
+                first.len()
+            } else {
+                all.len()
+            };
+            if before.saturating_add(next.len()) > max {
+                break;
+            }
+            if all.is_empty() {
+                all.extend_from_slice(&first);
+            }
+            let Some((next, _)) = queue.pop() else { break };
+            all.extend_from_slice(&next);
+        }
+        if all.is_empty() { first } else { all.freeze() }
+    }
+}
+
 impl<T> Queue<T> {
     fn pop(&mut self) -> Option<(Bytes, T)> {
         let taken = self.messages.pop_front()?;
@@ -185,6 +210,23 @@ mod tests {
         assert_eq!(outbox.push(bytes("1234567"), 4), Ok(()));
         assert_eq!(outbox.abandon(), [1, 2, 4]);
         assert_eq!(outbox.push(bytes("x"), 5), Err(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_together_is_taken_together_as_far_as_it_fits() {
+        let outbox = Outbox::new(ROOM);
+        outbox.push(bytes("one"), ()).unwrap();
+        outbox.push(bytes("two"), ()).unwrap();
+        outbox.push(bytes("six"), ()).unwrap();
+
+        let (first, ()) = outbox.take().await.unwrap();
+
+        assert_eq!(outbox.with_next(first, 8), bytes("onetwo"));
+        let (last, ()) = outbox.take().await.unwrap();
+        assert_eq!(outbox.with_next(last, 8), bytes("six"));
+        outbox.push(bytes("1234567"), ()).unwrap();
+        let long = bytes("a message by itself");
+        assert_eq!(outbox.with_next(long.clone(), 8), long);
     }
 
     #[tokio::test(start_paused = true)]

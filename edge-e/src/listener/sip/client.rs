@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use common::sip::gate::Gate;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -48,6 +48,18 @@ impl<T> TlsClient<T> {
     }
 }
 
+/// Makes one write, and so one TLS record, of messages that wait together. A long one stays by itself.
+fn join(waiting: &mut VecDeque<Bytes>) {
+    let all: usize = waiting.iter().map(Bytes::len).sum();
+    if waiting.len() > 1 && all <= SCRATCH_BYTES {
+        let mut joined = BytesMut::with_capacity(all);
+        for message in waiting.drain(..) {
+            joined.extend_from_slice(&message);
+        }
+        waiting.push_back(joined.freeze());
+    }
+}
+
 /// One TLS record.
 const SCRATCH_BYTES: usize = 16 * 1024;
 
@@ -77,6 +89,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client for TlsClient<T> {
         cx: &mut Context<'_>,
         waiting: &mut VecDeque<Bytes>,
     ) -> Poll<io::Result<()>> {
+        join(waiting);
         while let Some(first) = waiting.front_mut() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, first))?;
             if written == 0 {
