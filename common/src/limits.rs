@@ -630,7 +630,8 @@ pub const LINK_STREAM_CONNECTIONS: usize = 2;
 // --- sdp ---
 
 /// Public ports that one edge-e holds ready for audio, and as many for video: what arrives in the round trips that it
-/// takes to make new ones, in a burst of calls. Rarer kinds of media have a half to an eighth of it.
+/// takes to make new ones, in a burst of calls. Rarer kinds of media have a half to an eighth of it. New ones are made when
+/// a quarter was taken.
 pub const MEDIA_SPARE_PORTS: usize = 32;
 /// Inside ports of one address family that are held ready: five m-lines for each of a burst of calls.
 pub const MEDIA_SPARE_INNER_PORTS: usize = 96;
@@ -764,8 +765,11 @@ pub const MEDIA_ORDERS_MAX: usize = 4096;
 pub const MEDIA_COMMANDS_MAX: usize = 4096;
 /// How often streams are looked through for silent ones, and ports counted.
 pub const MEDIA_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// Between a change of media and what follows from it for ports: far shorter than the spare ones last.
-pub const MEDIA_DESK_PAUSE: Duration = Duration::from_millis(5);
+/// Between a change of media and what follows from it for ports, which is done together for all calls: far shorter than the
+/// spare ones last.
+pub const MEDIA_DESK_PAUSE: Duration = Duration::from_millis(20);
+/// Orders after which the media engine is woken at once, not when the pause is over.
+pub const MEDIA_ORDERS_AT_ONCE: usize = MEDIA_ORDERS_MAX / 8;
 /// Public ports that edge-e has not answered for after this time are asked for again.
 pub const MEDIA_ALLOCATION_TIMEOUT: Duration = Duration::from_secs(20);
 // --- media: trunk and threads ---

@@ -168,11 +168,8 @@ impl Media {
                 () = self.desk.changed() => tokio::time::sleep(limits::MEDIA_DESK_PAUSE).await,
                 _ = tick.tick() => {}
             }
-            let mut desk = self.desk.lock();
-            desk.tick(clock::now());
-            let is_stocked = !*self.stocked.borrow() && desk.is_stocked();
-            drop(desk);
-            if is_stocked {
+            let is_stocked = self.desk.tick(clock::now());
+            if is_stocked && !*self.stocked.borrow() {
                 self.stocked.send_replace(true);
             }
         }

@@ -225,14 +225,12 @@ impl Relay {
             .find(|key| kept.binary_search(&key.alloc).is_err())
     }
 
-    /// Says where the client's SIP flow comes from, and what the m-line carries; `false` if there is no such allocation.
-    pub fn set_flow_address(&mut self, key: AllocKey, address: IpAddr, class: MediaClass) -> bool {
-        let Some(allocation) = self.allocation_mut(key) else {
-            return false;
-        };
-        allocation.flow_address = Some(address);
-        allocation.class = class;
-        true
+    /// Says where the client's SIP flow comes from, and what the m-line carries, if there is such an allocation.
+    pub fn set_flow_address(&mut self, key: AllocKey, address: IpAddr, class: MediaClass) {
+        if let Some(allocation) = self.allocation_mut(key) {
+            allocation.flow_address = Some(address);
+            allocation.class = class;
+        }
     }
 
     /// Sends to this candidate from now on.

@@ -87,6 +87,8 @@ pub enum Released {
 struct Shelf<P> {
     spare: VecDeque<P>,
     under_way: usize,
+    /// From a quarter empty on until it is full: ports are made some at a time.
+    is_filling: bool,
 }
 
 impl<P> Default for Shelf<P> {
@@ -94,16 +96,29 @@ impl<P> Default for Shelf<P> {
         Self {
             spare: VecDeque::new(),
             under_way: 0,
+            is_filling: false,
         }
     }
 }
 
 impl<P> Shelf<P> {
+    /// Whether one more port is to be made.
+    fn is_wanting(&self, target: usize) -> bool {
+        let there = self.spare.len() + self.under_way;
+        there < target && (self.is_filling || there <= target / 4 * 3)
+    }
+
     /// Counts one more port as under way, unless there are enough.
     fn want(&mut self, target: usize) -> bool {
-        let is_wanted = self.spare.len() + self.under_way < target;
-        self.under_way += usize::from(is_wanted);
-        is_wanted
+        self.is_filling = self.is_wanting(target);
+        self.under_way += usize::from(self.is_filling);
+        self.is_filling
+    }
+
+    /// One that was under way does not come: another one is wanted in its place.
+    fn lose(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.is_filling = true;
     }
 }
 
@@ -143,7 +158,28 @@ impl Supply {
         self.inner.entry(family).or_default();
     }
 
-    /// The next port that should be made, or `None` if enough are ready or under way.
+    /// Whether [`Self::poll_wanted`] has something to say.
+    #[must_use]
+    pub fn is_wanting(&self) -> bool {
+        let is_outer_wanting = |shelves: &BTreeMap<MediaClass, Shelf<OuterPort>>| {
+            MediaClass::ALL.into_iter().any(|class| {
+                let shelf = shelves.get(&class);
+                shelf.is_none_or(|shelf| shelf.is_wanting(spare_ports(class)))
+            })
+        };
+        let mut inner = self.inner.values();
+        self.outer.values().any(is_outer_wanting)
+            || inner.any(|shelf| shelf.is_wanting(limits::MEDIA_SPARE_INNER_PORTS))
+    }
+
+    /// Whether [`Self::poll_released`] has something to say.
+    #[must_use]
+    pub fn has_released(&self) -> bool {
+        !self.released.is_empty()
+    }
+
+    /// The next port that should be made, or `None` if enough are ready or under way: only after a quarter of a kind was
+    /// taken is it filled up again.
     pub fn poll_wanted(&mut self) -> Option<Wanted> {
         for (edge, shelves) in &mut self.outer {
             for class in MediaClass::ALL {
@@ -192,16 +228,18 @@ impl Supply {
 
     /// A wanted port could not be made; it may be wanted again, so the caller waits a moment before it asks.
     pub fn handle_refused(&mut self, wanted: Wanted) {
-        let under_way = match wanted {
-            Wanted::Outer(edge, class) => self
-                .outer
-                .get_mut(&edge)
-                .and_then(|shelves| shelves.get_mut(&class))
-                .map(|shelf| &mut shelf.under_way),
-            Wanted::Inner(family) => self.inner.get_mut(&family).map(|s| &mut s.under_way),
-        };
-        if let Some(under_way) = under_way {
-            *under_way = under_way.saturating_sub(1);
+        match wanted {
+            Wanted::Outer(edge, class) => {
+                let shelves = self.outer.get_mut(&edge);
+                if let Some(shelf) = shelves.and_then(|shelves| shelves.get_mut(&class)) {
+                    shelf.lose();
+                }
+            }
+            Wanted::Inner(family) => {
+                if let Some(shelf) = self.inner.get_mut(&family) {
+                    shelf.lose();
+                }
+            }
         }
     }
 
@@ -316,6 +354,38 @@ mod tests {
         assert!(wanted.contains(&Wanted::Inner(Family::V4)));
         assert_eq!(after_offer, None);
         assert_eq!(supply.poll_wanted(), Some(audio));
+    }
+
+    #[test]
+    fn ports_are_made_some_at_a_time_and_three_quarters_are_always_ready() {
+        let mut supply = Supply::new();
+        supply.add_family(Family::V4);
+        let target = limits::MEDIA_SPARE_INNER_PORTS;
+        assert!(supply.is_wanting());
+        let mut made = 0_u32;
+        let mut fill = |supply: &mut Supply| {
+            let mut count = 0;
+            while supply.poll_wanted().is_some() {
+                made += 1;
+                count += 1;
+                supply.offer_inner(inner(made));
+            }
+            count
+        };
+        assert_eq!(fill(&mut supply), target);
+
+        let mut least = target;
+        let mut batches = Vec::new();
+        for _ in 0..target {
+            supply.take_inner(Family::V4).unwrap();
+            least = least.min(supply.spare_inner(Family::V4));
+            if supply.is_wanting() {
+                batches.push(fill(&mut supply));
+            }
+        }
+
+        assert_eq!(batches, [target / 4; 4]);
+        assert_eq!(least, target / 4 * 3);
     }
 
     #[test]

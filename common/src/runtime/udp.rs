@@ -16,6 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::limits;
 use crate::media::class::Dscp;
+use crate::media::supply::Family;
 
 pub mod poll;
 
@@ -26,13 +27,12 @@ pub mod poll;
 pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(
         Domain::for_address(address),
-        Type::DGRAM,
+        Type::DGRAM.nonblocking(),
         Some(Protocol::UDP),
     )?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
-    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
@@ -47,18 +47,16 @@ pub fn enlarge_buffers(socket: &UdpSocket, bytes: usize) -> io::Result<()> {
     socket.set_send_buffer_size(bytes)
 }
 
-/// Marks everything that is sent from this socket.
+/// Marks everything that is sent from this socket, which is bound to an address of that family.
 ///
 /// # Errors
 /// The system's error.
-pub fn mark(socket: &UdpSocket, dscp: Dscp) -> io::Result<()> {
-    let is_ipv4 = socket.local_addr()?.is_ipv4();
+pub fn mark(socket: &UdpSocket, family: Family, dscp: Dscp) -> io::Result<()> {
     let socket = socket2::SockRef::from(socket);
     let octet = u32::from(dscp.octet());
-    if is_ipv4 {
-        socket.set_tos_v4(octet)
-    } else {
-        socket.set_tclass_v6(octet)
+    match family {
+        Family::V4 => socket.set_tos_v4(octet),
+        Family::V6 => socket.set_tclass_v6(octet),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Where calls become plans: offer and answer of every call leg, the ports they use, and what is said about them to the
 //! engine and to each edge-e.
 //!
-//! One lock, held for a message or a handful of ports. Bodies come from the SIP thread; ports, reports and the end of
-//! streams from the media task. Not here: packets.
+//! One lock, held for a message or a pair of ports. Bodies come from the SIP thread; ports, reports and the end of streams
+//! from the media task. What a message changes in media is passed on by the next tick, with what other messages have
+//! changed meanwhile: nobody hears a difference, and a call does not wake three threads for each message. Not here: packets.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -61,9 +62,19 @@ impl SharedDesk {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says that ports have been taken or come back.
+    /// Says that a tick has something to do.
     pub(super) fn note_change(&self) {
         self.changed.notify_one();
+    }
+
+    /// Passes on what has changed and makes ports: one pair at a time, so that SIP never waits for more. Whether a first
+    /// call could get its ports now.
+    pub(super) fn tick(&self, now: Instant) -> bool {
+        self.lock().tick(now);
+        while self.lock().make_next(now) {}
+        let mut desk = self.lock();
+        desk.wake_engine();
+        desk.is_stocked()
     }
 
     /// Until something has changed.
@@ -95,7 +106,11 @@ pub(super) struct Desk {
     /// Addresses of inner ports.
     own: Vec<IpAddr>,
     engine: Option<EngineHandle>,
+    /// Orders that the engine was not woken for.
+    unheard: usize,
     outboxes: Vec<Arc<Outbox>>,
+    /// What the next tick tells edge-e.
+    to_say: Vec<(EdgeIndex, MediaCommand)>,
     /// Who ends calls whose clients are silent.
     dead: mpsc::Sender<CallKey>,
     metrics: MediaMetrics,
@@ -142,7 +157,9 @@ impl Desk {
             ports,
             own: config.listen.clone(),
             engine: None,
+            unheard: 0,
             outboxes: Vec::new(),
+            to_say: Vec::new(),
             dead,
             metrics,
         }
@@ -176,7 +193,7 @@ impl Desk {
                 known.flow_address = terms.flow_address;
                 let leg = known.leg;
                 self.anchor.handle_flow_moved(leg, terms.flow_address);
-                self.settle(clock::now());
+                self.follow(None);
                 return Ok(leg);
             }
             return Ok(known.leg);
@@ -196,6 +213,13 @@ impl Desk {
             },
         );
         Ok(leg)
+    }
+
+    /// Whether a tick has something to do.
+    pub(super) fn is_due(&mut self) -> bool {
+        let supply = self.anchor.supply();
+        let is_about_ports = supply.is_wanting() || supply.has_released();
+        is_about_ports || self.unheard > 0 || !self.to_say.is_empty()
     }
 
     /// Whether a call could get its ports now.
@@ -228,7 +252,6 @@ impl Desk {
             self.note_refused(line.leg, line.from, line.reason, Some(line.index));
         }
         self.follow(Some(leg));
-        self.release(now);
         verdict
     }
 
@@ -261,12 +284,12 @@ impl Desk {
         if let Some(known) = self.calls.get(&call) {
             self.anchor.close(known.leg, reason);
             self.forget(call);
-            self.settle(clock::now());
+            self.follow(None);
         }
     }
 
-    /// Keeps enough ports ready. Called now and then, and after every change.
-    pub(super) fn tick(&mut self, now: Instant) {
+    /// Tells edge-e what has changed, and closes ports that came back. Called now and then, and after changes.
+    fn tick(&mut self, now: Instant) {
         let overdue = |asked: &Asked| {
             now.saturating_duration_since(asked.since) >= limits::MEDIA_ALLOCATION_TIMEOUT
         };
@@ -281,13 +304,23 @@ impl Desk {
         while let Some((_, wanted)) = self.refused.pop_front_if(|(at, _)| *at <= now) {
             self.anchor.supply().handle_refused(wanted);
         }
-        self.settle(now);
-        // Each port that is wanted is told once until it comes or is refused, so this ends.
-        while let Some(wanted) = self.anchor.supply().poll_wanted() {
-            self.make(wanted, now);
+        self.follow(None);
+        for (edge, command) in std::mem::take(&mut self.to_say) {
+            self.say(edge, command);
         }
         self.release(now);
         self.metrics.set_ports(self.anchor.supply().taken());
+    }
+
+    /// Makes one more port if one is wanted. Each is told once until it comes or is refused, so that has an end.
+    fn make_next(&mut self, now: Instant) -> bool {
+        let wanted = self.anchor.supply().poll_wanted();
+        if let Some(wanted) = wanted {
+            self.make(wanted, now);
+            // One that came too late goes back at once.
+            self.release(now);
+        }
+        wanted.is_some()
     }
 
     /// A stream has ended or fallen silent.
@@ -340,11 +373,6 @@ impl Desk {
         }
     }
 
-    fn settle(&mut self, now: Instant) {
-        self.follow(None);
-        self.release(now);
-    }
-
     /// Passes on what the engine shall do; new streams belong to `leg`.
     fn follow(&mut self, leg: Option<LegId>) {
         while let Some(change) = self.anchor.poll_change() {
@@ -355,7 +383,8 @@ impl Desk {
                 }
                 PlanChange::Change(_, plan) => self.brief(None, &plan.outer, plan.class),
                 PlanChange::Stop(stream, _) => {
-                    for call in self.calls.values_mut() {
+                    let call = self.by_stream.get(stream).map(|label| label.call);
+                    if let Some(call) = call.and_then(|call| self.calls.get_mut(&call)) {
                         call.silent.remove(stream);
                         call.streams.remove(stream);
                     }
@@ -386,7 +415,8 @@ impl Desk {
         Some(key)
     }
 
-    /// Tells edge-e whose ports these are now.
+    /// Tells edge-e whose ports these are now: the address soon, as it only keeps a place for it; what its checks of
+    /// connectivity need at once, as these come with the first packet and are long in coming again.
     fn brief(&mut self, call: Option<CallKey>, outer: &OuterLeg, class: MediaClass) {
         let alloc = outer.alloc;
         let living = self.living.get_mut(&outer.edge);
@@ -399,7 +429,7 @@ impl Desk {
                 address,
                 class,
             };
-            self.say(outer.edge, command);
+            self.to_say.push((outer.edge, command));
         }
         if let Some(ice) = &outer.ice {
             let command = MediaCommand::Ice {
@@ -481,11 +511,16 @@ impl Desk {
         }
     }
 
-    fn order(&self, order: Order) {
+    /// The engine follows an order before it looks at the next packet, and need not be woken for it.
+    fn order(&mut self, order: Order) {
         let is_taken = self
             .engine
             .as_ref()
             .is_some_and(|engine| engine.order(order));
+        self.unheard += 1;
+        if self.unheard >= limits::MEDIA_ORDERS_AT_ONCE {
+            self.wake_engine();
+        }
         if !is_taken {
             tracing::error!(
                 side = "local",
@@ -494,5 +529,12 @@ impl Desk {
                 "a stream is not relayed as it should be"
             );
         }
+    }
+
+    fn wake_engine(&mut self) {
+        if let Some(engine) = self.engine.as_ref().filter(|_| self.unheard > 0) {
+            engine.wake();
+        }
+        self.unheard = 0;
     }
 }

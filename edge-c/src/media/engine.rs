@@ -58,14 +58,18 @@ pub(super) struct EngineHandle {
 }
 
 impl EngineHandle {
-    /// Tells the engine to do something; `false` if it has more orders than it can do.
+    /// Tells the engine to do something, which it does before it looks at the next packet; `false` if it has more orders
+    /// than it can do. It sleeps on if there is no packet: see [`Self::wake`].
     pub(super) fn order(&self, order: Order) -> bool {
-        let is_taken = match self.orders.try_send(order) {
+        match self.orders.try_send(order) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
-        };
+        }
+    }
+
+    /// Lets it follow its orders now: ports that it is to hear of, and what is to be told of streams that end.
+    pub(super) fn wake(&self) {
         self.waker.wake();
-        is_taken
     }
 }
 

@@ -71,6 +71,7 @@ impl Ports {
                     self.taken.insert(id, (family, pair));
                     let sockets = InnerPorts {
                         id,
+                        family,
                         rtp: rtp_socket,
                         rtcp: rtcp_socket,
                     };

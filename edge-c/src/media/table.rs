@@ -14,6 +14,7 @@ use common::media::latch::Candidate;
 use common::media::latch::LatchDecision;
 use common::media::plan::{InnerPortId, PlanChange, StopReason, StreamId, StreamPlan};
 use common::media::session::{DropReason, Origin, Session, ToInner, ToOuter};
+use common::media::supply::Family;
 use common::media::trunk_frame::{HEAD_BYTES, Head};
 use common::runtime::udp::{
     self,
@@ -28,6 +29,8 @@ use super::engine::Happened;
 pub(super) struct InnerPorts {
     /// What they are called.
     pub(super) id: InnerPortId,
+    /// Of their address.
+    pub(super) family: Family,
     /// Even port.
     pub(super) rtp: UdpSocket,
     /// Odd port.
@@ -137,7 +140,9 @@ impl Table {
             PlanChange::Change(id, plan) => {
                 let at = self.by_id.get(&id).copied()?;
                 let stream = self.streams.get_mut(at)?.as_mut()?;
-                mark(&stream.ports, plan.class);
+                if stream.session.plan().class != plan.class {
+                    mark(&stream.ports, plan.class);
+                }
                 if let Err(error) = stream.session.change(*plan) {
                     tracing::warn!(side = "local", reason = %error, remedy = "none: the earlier keys go on", "new keys of a call are not usable");
                 }
@@ -354,7 +359,7 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Option<(usize, SocketAddr)>
 
 fn mark(ports: &InnerPorts, class: MediaClass) {
     for socket in [&ports.rtp, &ports.rtcp] {
-        if let Err(error) = udp::mark(socket, class.dscp()) {
+        if let Err(error) = udp::mark(socket, ports.family, class.dscp()) {
             tracing::debug!(reason = %error, "packets inside are not marked");
         }
     }

@@ -191,6 +191,7 @@ impl Stage {
         let any = || udp::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let ports = InnerPorts {
             id: common::media::plan::InnerPortId(5),
+            family: common::media::supply::Family::V4,
             rtp: any(),
             rtcp: any(),
         };
@@ -200,6 +201,7 @@ impl Stage {
         assert!(engine.order(Order::Open(ports)));
         let start = PlanChange::Start(StreamId(1), Box::new(plan));
         assert!(engine.order(Order::Plan(start)));
+        engine.wake();
         Self {
             engine,
             far,
@@ -287,6 +289,7 @@ fn a_stream_that_stops_is_summed_up_and_its_ports_are_closed() {
 
     let stop = PlanChange::Stop(StreamId(1), StopReason::Bye);
     assert!(stage.engine.order(Order::Plan(stop)));
+    stage.engine.wake();
 
     let wait = Duration::from_secs(10);
     let Ok(Happened::Ended(StreamId(1), StopReason::Bye, summary)) =

@@ -8,6 +8,7 @@ use common::limits;
 use common::media::class::{Component, Dscp};
 use common::media::port_pool::{PortPair, PortPool};
 use common::media::relay::{AllocIndex, Via};
+use common::media::supply::Family;
 use common::runtime::udp::poll::{Poller, Token};
 use common::runtime::udp::{bind, enlarge_buffers, mark};
 use smallvec::SmallVec;
@@ -132,7 +133,7 @@ impl Ports {
         let socket = |address: &IpAddr, port| {
             let socket = bind(SocketAddr::new(*address, port))?;
             enlarge_buffers(&socket, limits::MEDIA_SOCKET_BUFFER_BYTES)?;
-            mark(&socket, dscp)?;
+            mark(&socket, Family::of(*address), dscp)?;
             Ok::<_, io::Error>(socket)
         };
         let pair = |address| {
@@ -188,9 +189,10 @@ impl Ports {
 
     /// Marks what an allocation sends from now on.
     pub(super) fn mark(&self, index: AllocIndex, dscp: Dscp) {
-        for pair in self.open.get(index.0 as usize).into_iter().flatten() {
+        let pairs = self.open.get(index.0 as usize).into_iter().flatten();
+        for (address, pair) in self.listen.iter().zip(pairs) {
             for socket in [&pair.rtp, &pair.rtcp] {
-                if let Err(error) = mark(socket, dscp) {
+                if let Err(error) = mark(socket, Family::of(*address), dscp) {
                     tracing::debug!(reason = %error, "a media socket is not marked");
                 }
             }

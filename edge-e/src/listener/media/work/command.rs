@@ -53,8 +53,11 @@ impl Work {
                 address,
                 class,
             } => {
-                if self.relay.set_flow_address(key(alloc), address, class)
-                    && let Some(index) = self.relay.index(key(alloc))
+                let index = self.relay.index(key(alloc));
+                let marked = index.and_then(|index| Some(self.relay.ports(index)?.1));
+                self.relay.set_flow_address(key(alloc), address, class);
+                if let Some(index) = index
+                    && marked != Some(class)
                 {
                     self.ports.mark(index, class.dscp());
                 }
