@@ -61,6 +61,12 @@ async fn pair_with_cut() -> (Pair, Arc<Notify>) {
 
 /// A pair in which edge-c reads nothing while it is held, and then all at once.
 async fn pair_with_gate() -> (Pair, watch::Sender<bool>) {
+    let (ours, theirs, hold) = gate();
+    (pair_over(ours, theirs).await, hold)
+}
+
+/// The two ends of a connection whose second end gets nothing while it is held.
+fn gate() -> (DuplexStream, DuplexStream, watch::Sender<bool>) {
     let (ours, near) = tokio::io::duplex(1 << 20);
     let (far, theirs) = tokio::io::duplex(1 << 20);
     let (hold, mut is_held) = watch::channel(false);
@@ -76,12 +82,27 @@ async fn pair_with_gate() -> (Pair, watch::Sender<bool>) {
                 read = from_edge.read_buf(&mut held) => assert!(read.unwrap() > 0),
                 changed = is_held.changed() => changed.unwrap(),
             }
-            if !*is_held.borrow() {
-                to_core.write_all_buf(&mut held).await.unwrap();
+            if !*is_held.borrow() && to_core.write_all_buf(&mut held).await.is_err() {
+                return;
             }
         }
     }));
-    (pair_over(ours, theirs).await, hold)
+    (ours, theirs, hold)
+}
+
+/// Clients that come and go again while edge-c is held; then it hears of all of them at once.
+async fn come_and_go(opener: &Arc<Opener>, hold: &watch::Sender<bool>) {
+    hold.send_replace(true);
+    let opening = (0..GONE_UNSEEN).map(|number| {
+        let opener = Arc::clone(opener);
+        tokio::spawn(async move { opener.open(&preface(number)).await })
+    });
+    let opening: Vec<_> = opening.collect();
+    // Time passes only when everybody waits: every stream is on its way then, and later every reset.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    opening.iter().for_each(JoinHandle::abort);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    hold.send_replace(false);
 }
 
 async fn pair_over(ours: DuplexStream, theirs: DuplexStream) -> Pair {
@@ -232,18 +253,7 @@ async fn clients_that_are_gone_before_the_core_sees_them_end_no_other_stream() {
     let (mut pair, hold) = pair_with_gate().await;
     let (mut outer, mut inner) = pair.stream(0).await;
 
-    hold.send_replace(true);
-    let opener = &pair.opener;
-    let opening = (0..GONE_UNSEEN).map(|number| {
-        let opener = Arc::clone(opener);
-        tokio::spawn(async move { opener.open(&preface(number)).await })
-    });
-    let opening: Vec<_> = opening.collect();
-    // Time passes only when everybody waits: every stream is on its way then, and later every reset.
-    tokio::time::sleep(Duration::from_millis(1)).await;
-    opening.iter().for_each(JoinHandle::abort);
-    tokio::time::sleep(Duration::from_millis(1)).await;
-    hold.send_replace(false);
+    come_and_go(&pair.opener, &hold).await;
 
     outer.send(Bytes::from_static(b"still here")).await.unwrap();
     assert_eq!(inner.receive().await.unwrap(), "still here");
@@ -252,6 +262,34 @@ async fn clients_that_are_gone_before_the_core_sees_them_end_no_other_stream() {
     }
     let (_outer, _inner) = pair.stream(9).await;
     assert!(!pair.server.is_finished() && !pair.client.is_finished());
+}
+
+/// Why the limit is set at all, and that the test above can fail.
+#[tokio::test(start_paused = true)]
+async fn by_itself_h2_ends_the_connection_when_many_clients_are_gone_unseen() {
+    let (ours, theirs, hold) = gate();
+    let opener = Arc::new(Opener::new());
+    let client = Arc::clone(&opener);
+    drop(tokio::spawn(async move { client.drive(ours).await }));
+    let server = tokio::spawn(async move {
+        let mut builder = h2::server::Builder::new();
+        builder.enable_connect_protocol();
+        let mut connection = builder.handshake::<_, Bytes>(theirs).await.unwrap();
+        loop {
+            match connection.accept().await {
+                Some(Ok(arrived)) => drop(arrived),
+                ended => return ended.and_then(Result::err),
+            }
+        }
+    });
+    while opener.connections() == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    come_and_go(&opener, &hold).await;
+
+    let error = server.await.unwrap().unwrap();
+    assert_eq!(error.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
