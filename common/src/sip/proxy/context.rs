@@ -266,6 +266,39 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// A request that nothing was tried for yet.
+    pub(super) fn new(
+        request: Message,
+        source: Source,
+        server_key: u64,
+        flow: FlowId,
+        plan: Plan,
+    ) -> Self {
+        let method = request.method();
+        let (server, _) = Server::new(method, source.is_reliable());
+        Self {
+            request,
+            method,
+            source,
+            server_key,
+            server,
+            flow,
+            registrar: None,
+            call: None,
+            register: None,
+            plan,
+            branch: None,
+            attempt: 0,
+            last: None,
+            is_cancelled: false,
+            cancel_reason: Vec::new(),
+            is_abandoned: false,
+            failure: None,
+            has_failed: false,
+            declined: SmallVec::new(),
+        }
+    }
+
     /// Whether neither transaction has anything left to do.
     pub(super) fn is_over(&self) -> bool {
         let is_client_over = self

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
-
 use super::body::{BodyDirection, BodyVerdict, CallEnd};
 use super::context::{Arrived, BodyChange, Branch, Client, Context, Hop, Plan, Server, Source};
 use super::output::{Destination, Event, NodeFailure, RefusalReason, Transmit, TransmitId};
@@ -34,28 +32,9 @@ impl Proxy {
         if is_busy || self.contexts.is_full() {
             return Err(self.overload());
         }
-        let (server, _) = Server::new(arrived.method, arrived.source.is_reliable());
-        Ok(Context {
-            request: arrived.message.clone(),
-            method: arrived.method,
-            source: arrived.source,
-            server_key: arrived.server_key,
-            server,
-            flow,
-            registrar: None,
-            call: None,
-            register: None,
-            plan,
-            branch: None,
-            attempt: 0,
-            last: None,
-            is_cancelled: false,
-            cancel_reason: Vec::new(),
-            is_abandoned: false,
-            failure: None,
-            has_failed: false,
-            declined: SmallVec::new(),
-        })
+        let message = arrived.message.clone();
+        let (source, server_key) = (arrived.source, arrived.server_key);
+        Ok(Context::new(message, source, server_key, flow, plan))
     }
 
     /// Shows the body to the anchor and sends the request on.

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
 use super::body::{BodyDirection, CallEnd, CallKey};
 use super::config::Registrar;
-use super::context::{Context, Hop, Plan, Server, Source};
+use super::context::{Context, Hop, Plan, Source};
 use super::inward::Speaker;
 use super::refuse::NOBODY_CARES;
 use super::write::{BranchId, comma_list};
@@ -199,29 +198,11 @@ impl Proxy {
         plan: Plan,
         registrar: Option<Arc<Registrar>>,
     ) -> Context {
-        let method = request.method();
-        let (server, _) = Server::new(method, true);
         let server_key = u64::from(self.random_u32()) << 32 | u64::from(self.random_u32());
+        let source = Source::Own(direction);
         Context {
-            request,
-            method,
-            source: Source::Own(direction),
-            server_key,
-            server,
-            flow,
             registrar,
-            call: None,
-            register: None,
-            plan,
-            branch: None,
-            attempt: 0,
-            last: None,
-            is_cancelled: false,
-            cancel_reason: Vec::new(),
-            is_abandoned: false,
-            failure: None,
-            has_failed: false,
-            declined: SmallVec::new(),
+            ..Context::new(request, source, server_key, flow, plan)
         }
     }
 }

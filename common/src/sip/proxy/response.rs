@@ -98,8 +98,11 @@ impl Proxy {
         if !step.deliver {
             return;
         }
-        if context.is_cancelled && code < 200 {
+        if code < 200 && (context.is_cancelled || context.has_failed) {
             self.cancel_branch(key, context, now);
+        }
+        if context.has_failed && !(200..300).contains(&code) {
+            return; // whoever called was told that nobody answers
         }
         match code {
             ..=100 => {}

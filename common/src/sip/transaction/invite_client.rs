@@ -14,6 +14,8 @@ pub enum State {
     Calling,
     /// A final error came and was acknowledged.
     Completed,
+    /// Nothing came in time and the owner was told so; what comes all the same is not lost.
+    Late,
     /// A provisional response came.
     Proceeding,
     /// Over.
@@ -54,11 +56,11 @@ impl InviteClient {
     /// A response to this INVITE came.
     pub const fn handle_response(&mut self, code: u16) -> Step {
         match self.state {
-            State::Calling | State::Proceeding if is_provisional(code) => {
+            State::Calling | State::Proceeding | State::Late if is_provisional(code) => {
                 self.state = State::Proceeding;
                 Step::DELIVER
             }
-            State::Calling | State::Proceeding if is_success(code) => {
+            State::Calling | State::Proceeding | State::Late if is_success(code) => {
                 self.state = State::Accepted;
                 Step::DELIVER.starting(Timer::M, GIVE_UP)
             }
@@ -71,9 +73,11 @@ impl InviteClient {
                 self.state = State::Completed;
                 step.starting(Timer::D, WAIT_RETRANSMITS)
             }
-            State::Completed if code >= 300 => Step::NOTHING.sending(Resend::Acknowledgement),
+            State::Completed | State::Late if code >= 300 => {
+                Step::NOTHING.sending(Resend::Acknowledgement)
+            }
             State::Accepted if is_success(code) => Step::DELIVER,
-            State::Accepted | State::Completed | State::Terminated => Step::NOTHING,
+            State::Accepted | State::Completed | State::Late | State::Terminated => Step::NOTHING,
         }
     }
 
@@ -86,10 +90,10 @@ impl InviteClient {
                 again.starting(Timer::A, self.interval)
             }
             (State::Calling, Timer::B) => {
-                self.state = State::Terminated;
-                Step::TIMED_OUT
+                self.state = State::Late;
+                Step::TIMED_OUT.starting(Timer::M, GIVE_UP)
             }
-            (State::Completed, Timer::D) | (State::Accepted, Timer::M) => {
+            (State::Completed, Timer::D) | (State::Accepted | State::Late, Timer::M) => {
                 self.state = State::Terminated;
                 Step::NOTHING
             }

@@ -81,6 +81,7 @@ proptest! {
         prop_assert!(errors <= 1, "more than one final error was handed up");
         check(
             "Calling->Proceeding Calling->Accepted Calling->Completed Calling->Terminated \
+             Calling->Late Late->Proceeding Late->Accepted Late->Terminated \
              Proceeding->Accepted Proceeding->Completed Proceeding->Terminated \
              Completed->Terminated Accepted->Terminated",
             &path,

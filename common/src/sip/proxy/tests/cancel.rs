@@ -54,12 +54,7 @@ fn a_cancel_waits_for_the_first_answer_from_downstream() {
 
 #[test]
 fn a_cancelled_call_that_nobody_ends_is_ended_here() {
-    let mut world = World::new();
-    world.register(ALICE, "1001");
-    world.client(ALICE, invite("1001", "2000", 10, ""));
-    let request = world.node_gets();
-    world.node(reply(&request, 180, ""));
-    world.client_gets(ALICE);
+    let (mut world, _) = ringing();
     world.client(ALICE, cancel(10));
     world.client_gets(ALICE);
     assert_eq!(world.node_gets().method(), Method::Cancel);
@@ -84,12 +79,7 @@ fn a_cancel_without_its_invite_is_answered_481() {
 
 #[test]
 fn a_caller_that_disappears_stops_the_ringing() {
-    let mut world = World::new();
-    world.register(ALICE, "1001");
-    world.client(ALICE, invite("1001", "2000", 10, ""));
-    let request = world.node_gets();
-    world.node(reply(&request, 180, ""));
-    world.client_gets(ALICE);
+    let (mut world, request) = ringing();
 
     world.close(ALICE);
 
@@ -119,12 +109,7 @@ fn only_an_invite_is_ever_cancelled() {
 
 #[test]
 fn a_call_that_rings_for_ever_is_given_up_after_three_minutes() {
-    let mut world = World::new();
-    world.register(ALICE, "1001");
-    world.client(ALICE, invite("1001", "2000", 10, ""));
-    let request = world.node_gets();
-    world.node(reply(&request, 180, ""));
-    world.client_gets(ALICE);
+    let (mut world, request) = ringing();
     world.pass(Duration::from_secs(170));
     world.node(reply(&request, 180, ""));
     world.client_gets(ALICE);

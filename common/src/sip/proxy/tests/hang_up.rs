@@ -151,12 +151,7 @@ fn a_session_that_expires_is_ended_at_both_ends() {
 
 #[test]
 fn nobody_is_told_of_a_call_that_was_not_answered_or_is_over() {
-    let mut world = World::new();
-    world.register(ALICE, "1001");
-    world.client(ALICE, invite("1001", "2000", 10, ""));
-    let request = world.node_gets();
-    world.node(reply(&request, 180, ""));
-    world.client_gets(ALICE);
+    let (mut world, _) = ringing();
 
     hang_up(&mut world, CallKey(0));
     hang_up(&mut world, CallKey(u64::MAX));
@@ -166,12 +161,7 @@ fn nobody_is_told_of_a_call_that_was_not_answered_or_is_over() {
 
 #[test]
 fn an_answer_after_the_call_was_given_up_is_acknowledged_and_ended() {
-    let mut world = World::new();
-    world.register(ALICE, "1001");
-    world.client(ALICE, invite("1001", "2000", 10, ""));
-    let request = world.node_gets();
-    world.node(reply(&request, 180, ""));
-    world.client_gets(ALICE);
+    let (mut world, request) = ringing();
     world.close(ALICE);
     let cancel = world.node_gets();
     assert_eq!(cancel.method(), Method::Cancel);
@@ -198,12 +188,7 @@ fn an_answer_after_the_call_was_given_up_is_acknowledged_and_ended() {
 
 #[test]
 fn a_phone_that_answers_after_ringing_was_over_is_told_so() {
-    let mut world = World::new();
-    world.register(ALICE, "1001");
-    world.client(ALICE, invite("1001", "2000", 10, ""));
-    let request = world.node_gets();
-    world.node(reply(&request, 180, ""));
-    world.client_gets(ALICE);
+    let (mut world, request) = ringing();
     // Twice: what rang within the first Timer C gives it another one.
     world.pass(Duration::from_secs(2 * 181 + 1));
     let cancel = world.node_gets();
@@ -218,14 +203,68 @@ fn a_phone_that_answers_after_ringing_was_over_is_told_so() {
     world.assert_silent();
 }
 
-#[test]
-fn a_cancelled_call_that_nobody_answers_leaves_nothing_behind() {
-    let mut world = World::new();
+/// A call of Alice's of which nothing was heard until she was told that it timed out.
+fn unheard_call(world: &mut World) -> Message {
     world.register(ALICE, "1001");
     world.client(ALICE, invite("1001", "2000", 10, ""));
     let request = world.node_gets();
+    world.pass(Duration::from_millis(200));
+    assert_eq!(world.client_gets(ALICE).status(), Some(100));
+    world.pass(Duration::from_secs(33));
+    assert_eq!(world.client_gets(ALICE).status(), Some(408));
+    request
+}
+
+#[test]
+fn an_answer_without_a_sign_of_life_before_it_is_ended_after_the_timeout() {
+    let mut world = World::new();
+    let request = unheard_call(&mut world);
+
+    world.node(answer(&request));
+
+    assert_eq!(world.node_gets().method(), Method::Ack);
+    let bye = world.node_gets();
+    assert_eq!(bye.method(), Method::Bye);
+    world.node(reply(&bye, 200, ""));
+    world.assert_silent();
+    world.pass(Duration::from_secs(80));
+    assert_eq!((world.proxy.calls(), world.proxy.transactions()), (0, 0));
+    assert!(world.refusals().is_empty(), "{:?}", world.refusals());
+}
+
+#[test]
+fn a_phone_that_begins_to_ring_after_the_timeout_is_told_to_stop() {
+    let mut world = World::new();
+    let request = unheard_call(&mut world);
+
     world.node(reply(&request, 180, ""));
-    world.client_gets(ALICE);
+
+    let cancel = world.node_gets();
+    assert_eq!(cancel.method(), Method::Cancel);
+    world.node(reply(&cancel, 200, ""));
+    world.node(reply(&request, 487, ""));
+    assert_eq!(world.node_gets().method(), Method::Ack);
+    world.assert_silent();
+    world.pass(Duration::from_secs(80));
+    assert_eq!((world.proxy.calls(), world.proxy.transactions()), (0, 0));
+}
+
+#[test]
+fn an_error_after_the_timeout_is_acknowledged_and_nothing_is_left_in_the_end() {
+    let mut world = World::new();
+    let request = unheard_call(&mut world);
+
+    world.node(reply(&request, 486, ""));
+
+    assert_eq!(world.node_gets().method(), Method::Ack);
+    world.assert_silent();
+    world.pass(Duration::from_secs(40));
+    assert_eq!((world.proxy.calls(), world.proxy.transactions()), (0, 0));
+}
+
+#[test]
+fn a_cancelled_call_that_nobody_answers_leaves_nothing_behind() {
+    let (mut world, _) = ringing();
 
     world.pass(Duration::from_secs(2 * 181 + 120));
 

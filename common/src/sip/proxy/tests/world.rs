@@ -394,6 +394,17 @@ pub(super) fn routes_of_caller(response: &Message) -> String {
     routes.concat()
 }
 
+/// A call of Alice's that rings inside, and the INVITE as it got there.
+pub(super) fn ringing() -> (World, Message) {
+    let mut world = World::new();
+    world.register(ALICE, "1001");
+    world.client(ALICE, invite("1001", "2000", 10, ""));
+    let request = world.node_gets();
+    world.node(reply(&request, 180, ""));
+    world.client_gets(ALICE);
+    (world, request)
+}
+
 /// All values of a header as text.
 pub(super) fn values(message: &Message, name: Name) -> Vec<String> {
     message
