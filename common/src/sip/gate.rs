@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use memchr::memmem;
 
 use super::framing::{self, Framer, FramingError, Item, Progress};
 use super::keep_alive;
@@ -182,7 +183,9 @@ impl Gate {
     /// Takes note of what edge-c sends to the client: a REGISTER that was accepted says how often the client will be heard
     /// (RFC 5626 section 4.4.1).
     pub fn handle_message_from_core(&mut self, bytes: &Bytes) {
-        if !bytes.starts_with(b"SIP/2.0 2") {
+        // Most are answers to other requests, and not worth being read for that.
+        let method = Method::Register.as_str().as_bytes();
+        if !bytes.starts_with(b"SIP/2.0 2") || memmem::find(bytes, method).is_none() {
             return;
         }
         let Ok(answer) = Message::parse(bytes.clone()) else {

@@ -1,8 +1,7 @@
 //! What edge-c counts of SIP.
 
-use bytes::Bytes;
 use common::link::flow::FlowClose;
-use common::sip::message::{Message, Method};
+use common::sip::message::Method;
 use common::sip::proxy::{Event, Node, NodeFailure, NodeState, RefusalReason};
 use common::telemetry::{self, ByLabel, ByLabels, Named};
 use prometheus_client::metrics::counter::Counter;
@@ -226,17 +225,13 @@ impl SipMetrics {
         }
     }
 
-    /// Counts a message to a client.
-    pub fn note_to_client(&self, message: &Bytes) {
+    /// Counts a message to a client; `answers` is the method of the request that it answers.
+    pub fn note_to_client(&self, message: &[u8], answers: Option<Method>) {
         self.to_clients.inc();
-        if !message.starts_with(b"SIP/2.0 ") {
-            return;
-        }
-        let Ok(message) = Message::parse(message.clone()) else {
-            return;
-        };
-        if let Some(code) = message.status().filter(|code| *code != 100) {
-            let method = SipMethod::of(&message.cseq().method);
+        if let (Some(method), Some(code)) = (answers, status(message))
+            && code != 100
+        {
+            let method = SipMethod::of(&method);
             self.responses.of(ResponseClass::of(code), method).inc();
         }
     }
@@ -286,6 +281,12 @@ impl SipMetrics {
         let is_up = change.state == NodeState::Up;
         self.node_up.of(&place(&change.node)).set(i64::from(is_up));
     }
+}
+
+/// The status code of a response that was made or passed here.
+fn status(response: &[u8]) -> Option<u16> {
+    let digits = response.strip_prefix(b"SIP/2.0 ")?.get(..3)?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn place(node: &Node) -> String {

@@ -216,7 +216,12 @@ impl Proxy {
             self.loopback.push_back(bytes);
             return;
         }
-        self.transmits.push_back(Transmit { to, bytes, id });
+        self.transmits.push_back(Transmit {
+            to,
+            bytes,
+            answers: None,
+            id,
+        });
     }
 
     pub(super) fn start_timers(&mut self, key: SlotKey, step: Step, now: Instant) {

@@ -12,6 +12,7 @@ use super::config::{NodeId, Transport};
 use super::{ConnectionId, FlowId};
 use crate::net::Host;
 use crate::sip::identity::Aor;
+use crate::sip::message::Method;
 
 /// Names one [`Transmit`], to say that it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,6 +25,8 @@ pub struct Transmit {
     pub to: Destination,
     /// The whole message.
     pub bytes: Bytes,
+    /// For a response, the method of its request.
+    pub answers: Option<Method>,
     /// For [`super::Proxy::handle_transmit_failed`].
     pub id: TransmitId,
 }

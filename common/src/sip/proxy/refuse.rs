@@ -150,6 +150,7 @@ impl Proxy {
         self.transmits.push_back(Transmit {
             to,
             bytes,
+            answers: Some(request.method()),
             id: NOBODY_CARES,
         });
     }

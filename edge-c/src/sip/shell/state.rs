@@ -94,10 +94,15 @@ impl Core {
     }
 
     fn transmit(&mut self, transmit: Transmit, now: Instant) {
-        let Transmit { to, bytes, id } = transmit;
+        let Transmit {
+            to,
+            bytes,
+            answers,
+            id,
+        } = transmit;
         match to {
             Destination::Flow(flow) => {
-                self.metrics.note_to_client(&bytes);
+                self.metrics.note_to_client(&bytes, answers);
                 if self.flows.send(flow, &Frame::Message(bytes)).is_err() {
                     self.failed.push(id);
                 }
