@@ -289,7 +289,11 @@ async fn by_itself_h2_ends_the_connection_when_many_clients_are_gone_unseen() {
     come_and_go(&opener, &hold).await;
 
     let error = server.await.unwrap().unwrap();
-    assert_eq!(error.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM), "{error}");
+    assert_eq!(
+        error.reason(),
+        Some(h2::Reason::ENHANCE_YOUR_CALM),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
