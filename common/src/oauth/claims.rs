@@ -3,7 +3,8 @@
 use serde::{Deserialize, Deserializer};
 
 use super::compact::object;
-use super::verify::{Rules, TokenError};
+use super::error::TokenError;
+use super::rules::Rules;
 use crate::limits;
 use crate::redact::Redacted;
 use crate::time::UnixTime;

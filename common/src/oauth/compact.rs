@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use super::verify::TokenError;
+use super::error::TokenError;
 use crate::limits;
 
 /// The name of a key: looked up in a map and nothing else, never a path or a URL.

@@ -5,7 +5,8 @@ use serde::Deserialize;
 
 use super::claims::{self, Claims, Verified};
 use super::compact::object;
-use super::verify::{Rules, TokenError};
+use super::error::TokenError;
+use super::rules::Rules;
 use crate::limits;
 use crate::time::UnixTime;
 

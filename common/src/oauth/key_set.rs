@@ -14,7 +14,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::algorithm::{Algorithm, KeyKind};
 use super::compact::{Kid, decode, object};
-use super::verify::TokenError;
+use super::error::TokenError;
 use crate::limits;
 
 /// Keys by name, and a few that have none.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::compact::{Compact, decode, object};
-use super::verify::TokenError;
+use super::error::TokenError;
 use crate::redact::Secret;
 
 /// The 256-bit key that opens encrypted parts: half authenticates, half encrypts.

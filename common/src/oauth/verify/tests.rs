@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::*;
+use crate::limits;
 use crate::testing::issuer::{Issuer, hmac_token, jwe, unsigned_token};
 
 const NOW: UnixTime = UnixTime(1_000_000);

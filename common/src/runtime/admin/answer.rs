@@ -29,7 +29,7 @@ pub(super) async fn answer(admin: &Admin, request: Request<Incoming>) -> Answer 
         "/" | "/live" | "/log-filter" | "/metrics" | "/ready" | "/status" if !is_read => {
             refuse_method("GET, HEAD")
         }
-        "/" => html(page::write(admin)),
+        "/" => html(page::write(admin, &ready_json(admin))),
         "/live" => plain(StatusCode::OK, "live\n"),
         "/log-filter" => plain(StatusCode::OK, format!("{}\n", admin.log.filter())),
         "/metrics" => metrics(admin),
@@ -139,7 +139,7 @@ fn ready(admin: &Admin) -> Answer {
     json_answer(status, &ready_json(admin))
 }
 
-pub(super) fn ready_json(admin: &Admin) -> Value {
+fn ready_json(admin: &Admin) -> Value {
     json!({
         "ready": admin.is_ready(),
         "draining": admin.is_draining(),

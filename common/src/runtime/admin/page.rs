@@ -3,9 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::Admin;
-use super::answer::ready_json;
 
-pub(super) fn write(admin: &Admin) -> String {
+pub(super) fn write(admin: &Admin, readiness: &Value) -> String {
     let mut page = String::with_capacity(4096);
     let product = escape(admin.product);
     let verdict = match (admin.is_ready(), admin.is_draining()) {
@@ -16,7 +15,7 @@ pub(super) fn write(admin: &Admin) -> String {
     page.push_str(HEAD_START);
     page.push_str(&format!("<title>{product}</title>{STYLE}</head><body>"));
     page.push_str(&format!("<h1>{product} <small>{verdict}</small></h1>"));
-    section(&mut page, "Readiness", &ready_json(admin));
+    section(&mut page, "Readiness", readiness);
     section(&mut page, "Status", &(admin.status)());
     page.push_str(&format!(
         "<h2>Log filter</h2><p><code>{}</code></p>",
