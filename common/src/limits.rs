@@ -627,6 +627,8 @@ pub const LINK_STREAM_IDS_MAX: u32 = 1 << 28;
 pub const LINK_STREAM_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections for streams that edge-c keeps to one edge-e: one is a processor's work and dies as one.
 pub const LINK_STREAM_CONNECTIONS: usize = 2;
+/// Frames that leave together on a connection for streams: the longest frame behind as much as `h2` gathers by itself.
+pub const LINK_STREAM_GATHERED_BYTES: usize = 36 * 1024;
 // --- sdp ---
 
 /// Public ports that one edge-e holds ready for audio, and as many for video: what arrives in the round trips that it

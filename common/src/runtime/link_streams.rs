@@ -3,6 +3,7 @@
 //! HTTP/2 with extended CONNECT (RFC 8441), by `h2` itself; edge-e is its client and opens the streams. Knows nothing of
 //! what they carry; bulk HTTPS never shares a connection with them.
 
+mod gather;
 mod keep_alive;
 mod opener;
 mod serve;

@@ -140,7 +140,7 @@ async fn every_suite_carries_octets_both_ways_and_an_idle_connection_holds_none(
 #[tokio::test]
 async fn records_in_any_pieces_are_read_alike() {
     let configs = configs();
-    for pipe in [7, 100, 5000] {
+    for pipe in [1, 2, 7, 100, 5000] {
         let (client, server, _) = to_server(&configs, pipe).await;
         exchange(client, server, 20_000).await;
 

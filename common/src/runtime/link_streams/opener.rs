@@ -11,6 +11,7 @@ use h2::{Ping, PingPong};
 use http::{Method, Request, StatusCode, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::gather::Gathered;
 use super::{Ended, LinkStream, keep_alive};
 use crate::limits;
 use crate::link::stream_preface::StreamPreface;
@@ -95,7 +96,7 @@ impl Opener {
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let handshake = builder().handshake::<_, Bytes>(io);
+        let handshake = builder().handshake::<_, Bytes>(Gathered::new(io));
         let (sender, mut connection) = match handshake.await {
             Ok(done) => done,
             Err(error) => return Ended::Failed(error),

@@ -9,6 +9,7 @@ use h2::server::{self, SendResponse};
 use http::{Method, Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::gather::Gathered;
 use super::stream::StreamLost;
 use super::{Ended, LinkStream, keep_alive};
 use crate::limits;
@@ -79,7 +80,7 @@ pub async fn serve<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut connection = match builder().handshake::<_, Bytes>(io).await {
+    let mut connection = match builder().handshake::<_, Bytes>(Gathered::new(io)).await {
         Ok(connection) => connection,
         Err(error) => return Ended::Failed(error),
     };
