@@ -22,6 +22,9 @@ use handshake::Shaken;
 use records::{Opened, Records};
 
 /// A TLS connection whose handshake is done.
+///
+/// One task polls both directions: reading also sends what TLS itself has to answer, so the stream below remembers the last
+/// of the two wakers that it was shown.
 pub struct LeanTls<T> {
     io: T,
     records: Records,
@@ -98,6 +101,11 @@ impl<T> LeanTls<T> {
     /// The stream below.
     pub const fn io(&self) -> &T {
         &self.io
+    }
+
+    /// The stream below; whoever writes there past TLS ends the connection.
+    pub const fn io_mut(&mut self) -> &mut T {
+        &mut self.io
     }
 
     /// Octets that are held; none while nothing is under way.

@@ -1,8 +1,11 @@
 //! The handshake, by rustls alone. It sees one record after the other and none behind the last one, so that whoever
 //! reads the records after it begins with the first.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
@@ -10,7 +13,7 @@ use rustls::server::{ClientHello, ResolvesServerCert, UnbufferedServerConnection
 use rustls::sign::CertifiedKey;
 use rustls::unbuffered::ConnectionState;
 use rustls::{ClientConfig, CommonState, ServerConfig};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use super::records::{Kernel, Records};
 use super::side::{Side, drain, encode};
@@ -130,8 +133,7 @@ where
         match step(side, &mut incoming, &mut outgoing) {
             Step::GoOn => {}
             Step::Send if !S::is_last_flight_optional(side.common()) => {
-                io.write_all(&outgoing).await?;
-                io.flush().await?;
+                incoming.while_sending(io, &outgoing).await?;
                 outgoing.clear();
             }
             Step::Wait => incoming.next_record(io).await?,
@@ -201,14 +203,44 @@ impl Incoming {
                 self.shown = self.shown.saturating_add(len);
                 return Ok(());
             }
-            if self.bytes.len() > limits::TLS_HANDSHAKE_BYTES_MAX {
-                return Err(io::Error::other("the handshake is too long"));
-            }
-            self.bytes.reserve(READ_BYTES);
-            if io.read_buf(&mut self.bytes).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+            poll_fn(|cx| self.poll_fill(cx, io)).await?;
         }
+    }
+
+    /// Sends a flight, and takes what the peer says meanwhile: there are some who read on only when their own words are
+    /// gone, and two of them would wait for each other.
+    async fn while_sending<T>(&mut self, io: &mut T, mut flight: &[u8]) -> io::Result<()>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        poll_fn(|cx| {
+            while !flight.is_empty() {
+                match Pin::new(&mut *io).poll_write(cx, flight)? {
+                    Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(written) => flight = flight.get(written..).unwrap_or_default(),
+                    Poll::Pending => ready!(self.poll_fill(cx, io))?,
+                }
+            }
+            Pin::new(&mut *io).poll_flush(cx)
+        })
+        .await
+    }
+
+    fn poll_fill<T>(&mut self, cx: &mut Context<'_>, io: &mut T) -> Poll<io::Result<()>>
+    where
+        T: AsyncRead + Unpin,
+    {
+        if self.bytes.len() > limits::TLS_HANDSHAKE_BYTES_MAX {
+            return Poll::Ready(Err(io::Error::other("the handshake is too long")));
+        }
+        let mut piece = [0; READ_BYTES];
+        let mut buffer = ReadBuf::new(&mut piece);
+        ready!(Pin::new(io).poll_read(cx, &mut buffer))?;
+        if buffer.filled().is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.bytes.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(()))
     }
 
     /// The length of the next record, if all of it is there. What can be none is shown at once, to be refused.
