@@ -13,6 +13,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+#[cfg(any(test, feature = "test-util"))]
+pub mod fuzz;
 mod handshake;
 mod records;
 mod scratch;

@@ -22,6 +22,8 @@ pub use crate::mra::cookie::fuzz_cookie as cookie;
 pub use crate::mra::edge_config::fuzz_round_trip as edge_config;
 pub use crate::mra::edge_path::fuzz as edge_path;
 pub use crate::oauth::fuzz::token;
+#[cfg(feature = "io")]
+pub use crate::runtime::lean_tls::fuzz::records as lean_tls;
 pub use crate::sdp::fuzz::sdp_rewrite;
 
 pub use crate::sip::proxy::fuzz::steps as sip_proxy;
@@ -35,7 +37,7 @@ use crate::link::control::fuzz::{frames, messages, steps};
 pub type Target = fn(&[u8]);
 
 /// Every target that needs nothing but this crate, by the name of its file and its corpus.
-pub const TARGETS: [(&str, Target); 21] = [
+pub const TARGETS: [(&str, Target); 21 + cfg!(feature = "io") as usize] = [
     ("allow_list", allow_list),
     ("anchor", anchor),
     ("control", control),
@@ -46,6 +48,8 @@ pub const TARGETS: [(&str, Target); 21] = [
     ("exchange", exchange),
     ("flow", flow),
     ("http_target", http_target),
+    #[cfg(feature = "io")]
+    ("lean_tls", lean_tls),
     ("sdp_rewrite", sdp_rewrite),
     ("sip_forward", sip_forward),
     ("sip_framing", sip_framing),
