@@ -25,8 +25,8 @@ pub(crate) const MEMORY_PER_SOME: Figure = Figure::less(
 )
 .goal(0.3);
 pub(crate) const MEMORY_PER_MANY: Figure = Figure::less(
-    "KiB per idle stream, 9,500",
-    "memory_per_stream_kib_9500",
+    "KiB per idle stream, 10,000",
+    "memory_per_stream_kib_10000",
     1,
 )
 .goal(0.3);

@@ -7,6 +7,7 @@ mod chain;
 mod figure;
 mod load;
 mod measure;
+mod node;
 mod stage;
 
 use std::process::ExitCode;
@@ -19,6 +20,9 @@ use crate::stage::Stage;
 
 fn main() -> Result<ExitCode> {
     bench::run(|arguments: &Arguments| {
+        if let Some(dir) = &arguments.node {
+            return node::serve(dir);
+        }
         let stage = Stage::start(arguments)?;
         measure::run(&stage, arguments)?.text(arguments.json)
     })

@@ -58,7 +58,7 @@ fn one(stage: &Stage, turn: Turn<Metric>, sizes: Sizes) -> Result<(Used, [(Figur
         Metric::Messages => target.streams(&stage.runtime, sizes.workers)?,
         Metric::Idle | Metric::Logins => Vec::new(),
     };
-    let meter = Meter::start(sizes.calm, chain.pids(), Vec::new())?;
+    let meter = Meter::start(sizes.calm, chain.pids(), vec![stage.node.pid()])?;
     let done = match turn.metric {
         Metric::Messages => Stream::messages(&stage.runtime, talkers, sizes.length)?.1,
         Metric::Idle | Metric::Logins => {

@@ -4,18 +4,18 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use certs::{Leaf, Pki, Plan};
+use certs::{Pki, Plan};
 use support::dns::Zone;
 use support::embedded_dns::EmbeddedDns;
-use support::place::Place;
+use support::process::Process;
 use support::world::{Ports, World};
-use support::xmpp::imp::{self, Accounts, Imp};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::arguments::Arguments;
-use crate::chain::{Chain, inside, loopback};
+use crate::chain::{Chain, loopback};
 use crate::load::Target;
+use crate::node;
 
 /// The domain of the users.
 pub(crate) const DOMAIN: &str = "example.com";
@@ -38,7 +38,8 @@ pub(crate) struct Ground<'a> {
 pub(crate) struct Stage {
     pub(crate) chains: Vec<Chain>,
     pub(crate) runtime: Runtime,
-    _node: Imp,
+    /// Works for the load, not for a chain.
+    pub(crate) node: Process,
     _dns: EmbeddedDns,
     dir: TempDir,
 }
@@ -52,15 +53,7 @@ impl Stage {
         let world = World::on_loopback(DOMAIN, INSIDE_BLOCK, Ports::STANDARD);
         let any = SocketAddr::new(loopback(1), 0);
         let dns = EmbeddedDns::start(runtime.handle(), any, &[Zone::inside(&world)])?;
-        let plan = imp::Plan {
-            address: inside(41),
-            domain: DOMAIN.to_owned(),
-            accounts: Accounts::Everybody(PASSWORD.to_owned()),
-            home_and_backup: None,
-            identity: pki.inside.issue(&Leaf::server(&[DOMAIN.to_owned()]))?,
-        };
-        let node = SocketAddr::new(plan.address, 5223);
-        let responder = Imp::start_with(&Place::Host, plan, 2)?;
+        let (process, node) = node::start(dir.path(), &pki)?;
         let ground = Ground {
             dir: dir.path(),
             dns: dns.address(),
@@ -71,7 +64,7 @@ impl Stage {
         Ok(Self {
             chains: chains.collect::<Result<_>>()?,
             runtime,
-            _node: responder,
+            node: process,
             _dns: dns,
             dir,
         })

@@ -32,9 +32,12 @@ listen public
 "
     );
     let address = |port| SocketAddr::new(loopback(1), port);
+    // Two of each on one port, among whom the system spreads connections: one has descriptors for half of the streams.
     let processes = vec![
-        start_haproxy("haproxy-c", &core, dir, address(4462))?,
-        start_haproxy("haproxy-e", &edge, dir, address(4461))?,
+        start_haproxy("haproxy-c1", &core, dir, address(4462))?,
+        start_haproxy("haproxy-c2", &core, dir, address(4462))?,
+        start_haproxy("haproxy-e1", &edge, dir, address(4461))?,
+        start_haproxy("haproxy-e2", &edge, dir, address(4461))?,
     ];
     Ok((address(4461), processes.into()))
 }
@@ -45,13 +48,13 @@ pub(super) fn nginx(ground: &Ground<'_>, dir: &Path) -> Result<(SocketAddr, Proc
         "  ssl_certificate {pki}/link/edge1.pem; ssl_certificate_key {pki}/link/edge1.key;
   ssl_client_certificate {pki}/link/ca.pem; ssl_verify_client on;
   proxy_ssl_trusted_certificate {pki}/inside/ca.pem; proxy_ssl_name {DOMAIN};
-  server {{ listen 127.0.0.1:4452 ssl backlog=4096; proxy_pass {node}; }}"
+  server {{ listen 127.0.0.1:4452 ssl reuseport backlog=4096; proxy_pass {node}; }}"
     );
     let edge = format!(
         "  ssl_certificate {pki}/public/edge1.pem; ssl_certificate_key {pki}/public/edge1.key; ssl_alpn xmpp-client;
   proxy_ssl_certificate {pki}/link/edge-c1.pem; proxy_ssl_certificate_key {pki}/link/edge-c1.key;
   proxy_ssl_trusted_certificate {pki}/link/ca.pem; proxy_ssl_name edge1.link.internal;
-  server {{ listen 127.0.0.1:4451 ssl backlog=4096; proxy_pass 127.0.0.1:4452; }}"
+  server {{ listen 127.0.0.1:4451 ssl reuseport backlog=4096; proxy_pass 127.0.0.1:4452; }}"
     );
     let start = |name: &str, text: &str, port| {
         let own = dir.join(name);
@@ -83,7 +86,7 @@ stream {{
 }
 
 const HAPROXY: &str = "global
-  nbthread 2
+  nbthread 1
   maxconn 9700
   ssl-default-bind-options ssl-min-ver TLSv1.3
   ssl-default-server-options ssl-min-ver TLSv1.3
