@@ -1099,6 +1099,8 @@ pub const XMPP_NODE_DEAD_AFTER: Duration = Duration::from_secs(5);
 pub const XMPP_NODE_KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
 /// As often as inner nodes are looked up; answers come from the cache until their TTL ends.
 pub const XMPP_NODES_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a client that is faster than edge-c's first look-up of nodes waits for it: a few tries of a name server.
+pub const XMPP_FIRST_LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
 /// A user whose HTTPS session is missing hears so after this: as slow as a password that a node refuses.
 pub const XMPP_DENY_DELAY: Duration = Duration::from_secs(1);
 /// Users whose node is remembered: as many as a cluster has, and some more.

@@ -309,7 +309,9 @@ async fn take_stream(shell: Arc<Shell>, edge: EdgeIndex, arrived: Arrived) {
     let preface = arrived.preface();
     match preface.protocol {
         StreamProtocol::Sip => {}
-        StreamProtocol::Xmpp => return arrived.refuse(Refusal::NotServed),
+        StreamProtocol::Xmpp | StreamProtocol::XmppTls => {
+            return arrived.refuse(Refusal::NotServed);
+        }
     }
     let peer = FlowPeer {
         edge,

@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use common::limits;
 use common::link::flow::FlowClose;
 use common::link::stream_preface::{ClientTransport, StreamPreface, StreamProtocol};
@@ -18,18 +18,20 @@ use common::net::Domain;
 use common::redact::Redacted;
 use common::runtime::clock;
 use common::runtime::drain::Signal;
-use common::runtime::link_streams::{Arrived, Refusal};
+use common::runtime::link_streams::{Arrived, LinkStream, Refusal};
 use common::runtime::workers::start_thread;
 use common::telemetry::Label;
 use common::xmpp::error::Condition;
 use common::xmpp::features::Offer;
 use prometheus_client::metrics::gauge::Gauge;
+use rustls::ServerConfig;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::link_client::StreamService;
 use crate::sessions::Sessions;
 use crate::sessions::random::{Random as _, SystemRandom};
+use crate::tokens::TokenVerifier;
 use crate::upstream::xmpp::health::Change;
 use crate::upstream::xmpp::probe::ProbeError;
 use crate::upstream::xmpp::table::Table;
@@ -38,11 +40,12 @@ use client::{Client, ClientLost};
 use gate::SessionGate;
 use homes::Homes;
 use login::SignedIn;
-use metrics::{ClosedBy, ClosedWhy, StreamState, XmppMetrics};
+use metrics::{ClosedBy, ClosedWhy, SignInOutcome, StreamState, XmppMetrics};
 use splice::{Ended, Splice};
 use streams::{Owner, Place, Stop, Stream, Streams};
 
 mod client;
+mod frames;
 pub mod gate;
 pub mod homes;
 mod login;
@@ -55,10 +58,14 @@ pub mod streams;
 pub struct Shared {
     /// The domains and their nodes, now.
     pub table: ArcSwap<Table>,
+    /// Whether anybody has looked for the nodes yet.
+    pub is_looked_up: watch::Sender<bool>,
     /// Who may try to sign in.
     pub gate: ArcSwap<SessionGate>,
     /// Who is signed in over HTTPS.
     pub sessions: Sessions,
+    /// Who is known by a token; without it nobody is.
+    pub tokens: Option<Arc<TokenVerifier>>,
     /// The clients' streams.
     pub streams: Arc<Streams>,
     /// Where users were.
@@ -67,9 +74,19 @@ pub struct Shared {
     pub metrics: XmppMetrics,
     /// How nodes are connected to.
     pub dialling: Dialling,
+    /// Ends the TLS of clients whom edge-e does not listen to; without it they are refused.
+    pub client_tls: ArcSwapOption<ServerConfig>,
 }
 
 impl Shared {
+    /// Waits a moment for the first look-up of nodes: edge-e may send clients before its answers are here.
+    pub(crate) async fn first_look_up(&self) {
+        let mut is_looked_up = self.is_looked_up.subscribe();
+        let waiting = is_looked_up.wait_for(|is_done| *is_done);
+        // Without an answer there is no node, and the client is told so.
+        drop(tokio::time::timeout(limits::XMPP_FIRST_LOOK_UP_TIMEOUT, waiting).await);
+    }
+
     /// A node could be used.
     pub fn note_success(&self, node: &Node) {
         if node.health.succeeded() == Change::Up {
@@ -152,10 +169,10 @@ impl Xmpp {
         let shared = Arc::clone(&self.shared);
         let take =
             move |edge: &Domain, arrived: Arrived| match (arrived.preface().protocol, &others) {
-                (StreamProtocol::Xmpp, _) if drain.is_draining() => {
+                (StreamProtocol::Xmpp | StreamProtocol::XmppTls, _) if drain.is_draining() => {
                     arrived.refuse(Refusal::Unavailable);
                 }
-                (StreamProtocol::Xmpp, _) => {
+                (StreamProtocol::Xmpp | StreamProtocol::XmppTls, _) => {
                     drop(tokio::spawn(take_stream(Arc::clone(&shared), arrived)));
                 }
                 (StreamProtocol::Sip, Some(others)) => (others.take)(edge, arrived),
@@ -205,18 +222,52 @@ async fn take_stream(shared: Arc<Shared>, arrived: Arrived) {
             remedy = "add another edge-c", "XMPP stream refused");
         return arrived.refuse(Refusal::Unavailable);
     };
+    let tls = match preface.protocol {
+        StreamProtocol::XmppTls => match shared.client_tls.load_full() {
+            Some(tls) => Some(tls),
+            None => {
+                tracing::warn!(side = "local", tracking_id = %preface.tracking,
+                    reason = "edge-e passes TLS through, and edge-c has no certificate for it",
+                    remedy = "add [[xmpp.certificates]], or take passthrough out of edge-e's [xmpp]", "XMPP stream refused");
+                return arrived.refuse(Refusal::NotServed);
+            }
+        },
+        StreamProtocol::Sip | StreamProtocol::Xmpp => None,
+    };
     let Ok(stream) = arrived.accept() else {
         return;
     };
     let Some(id) = draw_id() else {
         return stream.reset();
     };
-    let is_websocket = preface.transport == ClientTransport::Wss;
-    let client = Client::new(stream, is_websocket);
+    let Some(client) = Box::pin(meet(&shared, stream, &preface, tls)).await else {
+        return;
+    };
     // What signing in needs is not kept for the hours that the stream goes on.
     let signing_in = Box::pin(sign_in(Arc::clone(&shared), place, preface, client, id));
     if let Some((open, splice)) = signing_in.await {
         Box::pin(go_on(shared, open, splice)).await;
+    }
+}
+
+/// The client at the end of its TLS.
+async fn meet(
+    shared: &Shared,
+    stream: LinkStream,
+    preface: &StreamPreface,
+    tls: Option<Arc<ServerConfig>>,
+) -> Option<Client> {
+    let Some(tls) = tls else {
+        let is_websocket = preface.transport == ClientTransport::Wss;
+        return Some(Client::new(stream, is_websocket));
+    };
+    match Client::accept(stream, &tls).await {
+        Ok(client) => Some(client),
+        Err(error) => {
+            shared.metrics.sign_ins.of(SignInOutcome::NoTls).inc();
+            tracing::debug!(side = "downstream", tracking_id = %preface.tracking, reason = %error, "TLS failed");
+            None
+        }
     }
 }
 
@@ -243,6 +294,7 @@ async fn sign_in(
         node,
         domain,
         attempt,
+        is_by_token,
         to_node,
     } = signed_in;
     tracing::info!(tracking_id = %preface.tracking, %domain, node = %node.place, mechanism = attempt.mechanism,
@@ -251,6 +303,7 @@ async fn sign_in(
     let counted = Counted::new(&shared.metrics, &domain, StreamState::Open);
     place.stream().owned_by(Owner {
         user: attempt.user.map(String::into_boxed_str),
+        is_by_token,
         domain,
         node: Arc::clone(&node),
     });

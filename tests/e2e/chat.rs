@@ -5,6 +5,7 @@ mod hint;
 mod loss;
 mod opening;
 mod pair;
+mod passthrough;
 mod policy;
 mod reference;
 mod scenario;

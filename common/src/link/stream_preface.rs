@@ -19,6 +19,8 @@ pub enum StreamProtocol {
     Sip,
     /// XMPP: frames as well. A message is any piece of the XML stream, or one whole message of a WebSocket (RFC 7395).
     Xmpp,
+    /// XMPP within TLS that edge-c ends: a message is any piece of what the client sends from its hello on.
+    XmppTls,
 }
 
 impl StreamProtocol {
@@ -28,6 +30,7 @@ impl StreamProtocol {
         match self {
             Self::Sip => "sip",
             Self::Xmpp => "xmpp",
+            Self::XmppTls => "xmpp-tls",
         }
     }
 }
@@ -85,7 +88,7 @@ pub struct StreamPreface {
     pub local: SocketAddr,
     /// The server name in the client's TLS hello.
     pub server_name: Option<Domain>,
-    /// The version of TLS.
+    /// The version of TLS; of no meaning where edge-c ends it.
     pub tls_version: TlsVersion,
     /// The service domain, where the path of a WebSocket or the header of an XMPP stream names it.
     pub domain: Option<Domain>,
@@ -128,10 +131,14 @@ impl StreamPreface {
     /// # Errors
     /// [`StreamPrefaceError`] if one is missing, doubled or unreadable.
     pub fn read(protocol: &str, mut fields: HeaderMap) -> Result<Self, StreamPrefaceError> {
-        let protocol = [StreamProtocol::Sip, StreamProtocol::Xmpp]
-            .into_iter()
-            .find(|known| known.as_str() == protocol)
-            .ok_or(StreamPrefaceError::Protocol)?;
+        let protocol = [
+            StreamProtocol::Sip,
+            StreamProtocol::Xmpp,
+            StreamProtocol::XmppTls,
+        ]
+        .into_iter()
+        .find(|known| known.as_str() == protocol)
+        .ok_or(StreamPrefaceError::Protocol)?;
         let fields = &mut fields;
         Ok(Self {
             protocol,
@@ -228,7 +235,12 @@ mod tests {
             ..preface()
         };
 
-        for preface in [preface(), bare, xmpp] {
+        let unread = StreamPreface {
+            protocol: StreamProtocol::XmppTls,
+            ..preface()
+        };
+
+        for preface in [preface(), bare, xmpp, unread] {
             let protocol = preface.protocol.as_str();
             assert_eq!(StreamPreface::read(protocol, preface.fields()), Ok(preface));
         }

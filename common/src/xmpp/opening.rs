@@ -27,6 +27,7 @@ pub struct Opening {
     is_header_sent: bool,
     output: String,
     taken: usize,
+    domain: Option<Domain>,
 }
 
 impl Opening {
@@ -39,7 +40,14 @@ impl Opening {
             is_header_sent: false,
             output: String::new(),
             taken: 0,
+            domain: None,
         }
+    }
+
+    /// The domain that the client has named, if it is served. Said in the clear: anybody may have changed it.
+    #[must_use]
+    pub const fn domain(&self) -> Option<&Domain> {
+        self.domain.as_ref()
     }
 
     /// What is to be sent now, taken out.
@@ -88,6 +96,7 @@ impl Opening {
         match domain.filter(is_served) {
             Some(domain) => {
                 self.send_header(Some(domain.as_str()));
+                self.domain = Some(domain);
                 // RFC 6120 section 5.3.1: a server that requires TLS offers nothing beside it.
                 self.output.push_str(
                     "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>\

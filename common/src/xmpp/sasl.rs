@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::framing::Element;
 use super::{NS_SASL, NS_SASL2};
 use crate::limits;
+use crate::redact::Secret;
 
 /// A client's wish to authenticate.
 #[derive(Clone, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Attempt {
     pub mechanism: String,
     /// Who, if the mechanism says it in its first message: without a domain, unless the mechanism has it with one.
     pub user: Option<String>,
+    /// The access token that it shows instead of a password, for mechanisms that do.
+    pub token: Option<Secret<String>>,
     /// The namespace of the profile: SASL of RFC 6120, or SASL2.
     pub profile: &'static str,
 }
@@ -61,6 +64,7 @@ impl Attempt {
         Ok(Some(Self {
             mechanism: mechanism.to_owned(),
             user: user(mechanism, &response),
+            token: token(mechanism, &response).map(|token| Secret::new(token.to_owned())),
             profile,
         }))
     }
@@ -116,6 +120,19 @@ fn user(mechanism: &str, response: &[u8]) -> Option<String> {
     (1..=limits::USER_NAME_BYTES_MAX)
         .contains(&user.len())
         .then_some(user)
+}
+
+fn token<'a>(mechanism: &str, response: &'a [u8]) -> Option<&'a str> {
+    let token = match mechanism {
+        // RFC 7628 section 3.1: kvpairs between octets of value 1; the scheme in any case (RFC 9110 section 11.1).
+        "OAUTHBEARER" => {
+            let (scheme, token) = field(response, 1, "auth=")?.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(token)?
+        }
+        "X-OAUTH2" => text(response.split(|b| *b == 0).nth(2)?)?,
+        _ => return None,
+    };
+    (!token.is_empty()).then_some(token)
 }
 
 fn field<'a>(response: &'a [u8], separator: u8, name: &str) -> Option<&'a str> {
@@ -195,6 +212,31 @@ mod tests {
             let attempt = auth(mechanism, response).unwrap().unwrap();
 
             assert_eq!(attempt.user.as_deref(), user, "{mechanism}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_read_where_the_mechanism_shows_one() {
+        for (mechanism, response, token) in [
+            (
+                "OAUTHBEARER",
+                &b"n,a=alice@example.com,\x01host=x\x01auth=Bearer a.b.c\x01\x01"[..],
+                Some("a.b.c"),
+            ),
+            (
+                "OAUTHBEARER",
+                b"n,,\x01auth=bearer a.b.c\x01\x01",
+                Some("a.b.c"),
+            ),
+            ("OAUTHBEARER", b"n,,\x01auth=Basic a.b.c\x01\x01", None),
+            ("OAUTHBEARER", b"n,,\x01auth=Bearer \x01\x01", None),
+            ("X-OAUTH2", b"\0alice\0a.b.c", Some("a.b.c")),
+            ("PLAIN", b"\0alice\0a.b.c", None),
+        ] {
+            let attempt = auth(mechanism, response).unwrap().unwrap();
+
+            let shown = attempt.token.as_ref().map(|token| token.reveal().as_str());
+            assert_eq!(shown, token, "{mechanism}");
         }
     }
 

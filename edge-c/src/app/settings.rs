@@ -29,7 +29,13 @@ pub(super) fn in_use(config: &Config) -> impl Iterator<Item = (String, &Path)> {
     let link = config.link.identity.identity.chain.as_path();
     let sip = config.sip.as_ref().and_then(|sip| sip.identity.as_ref());
     let sip = sip.map(|identity| ("sip.certificate".to_owned(), identity.chain.as_path()));
-    std::iter::once(("link.certificate".to_owned(), link)).chain(sip)
+    let xmpp = config.xmpp.iter().flat_map(|xmpp| &xmpp.certificates);
+    let xmpp = xmpp.enumerate().map(|(number, identity)| {
+        let key = format!("xmpp.certificates[{number}]");
+        (key, identity.chain.as_path())
+    });
+    let link = std::iter::once(("link.certificate".to_owned(), link));
+    link.chain(sip).chain(xmpp)
 }
 
 pub(super) fn dns(config: &Config, metrics: &Metrics) -> Result<Dns, RunError> {

@@ -1,17 +1,20 @@
 //! XMPP in edge-c: from its configuration to the streams that are served, and the tasks around it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use common::config::section::Identity;
 use common::limits;
 use common::net::Domain;
 use common::runtime::clock;
 use common::runtime::drain::Signal;
 use common::runtime::exit::RunError;
-use rustls::RootCertStore;
+use common::tls::config as tls;
+use rustls::{RootCertStore, ServerConfig};
 use serde_json::{Value, json};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -24,6 +27,7 @@ use crate::discovery::dns::Dns;
 use crate::discovery::srv::Dice;
 use crate::metrics::Metrics;
 use crate::sessions::Sessions;
+use crate::tokens::TokenVerifier;
 use crate::upstream::xmpp::probe::{ProbeError, probe};
 use crate::upstream::xmpp::resolve::{self, DomainConfig};
 use crate::upstream::xmpp::table::Table;
@@ -54,7 +58,7 @@ impl XmppApp {
         config: &Config,
         sessions: &Sessions,
         dns: &Arc<Dns>,
-        metrics: &Metrics,
+        (metrics, tokens): (&Metrics, &Arc<TokenVerifier>),
         sip: Option<&SipApp>,
     ) -> Result<Option<Self>, RunError> {
         let Some(settings) = &config.xmpp else {
@@ -63,12 +67,15 @@ impl XmppApp {
         let configured = configured(config, settings).map_err(unusable)?;
         let shared = Shared {
             table: ArcSwap::from_pointee(Table::without_nodes(&configured.domains)),
+            is_looked_up: watch::Sender::new(false),
             gate: ArcSwap::from_pointee(settings.session_gate),
             sessions: sessions.clone(),
+            tokens: Some(Arc::clone(tokens)),
             streams: Arc::default(),
             homes: crate::xmpp::homes::Homes::default(),
             metrics: metrics.xmpp.clone(),
             dialling: dialling(config),
+            client_tls: ArcSwapOption::new(client_tls(settings).map_err(unusable)?),
         };
         Ok(Some(Self {
             xmpp: Xmpp::start(shared, sip.map(|sip| sip.sip.runtime())).map_err(unusable)?,
@@ -85,9 +92,11 @@ impl XmppApp {
         settings: &'a config::xmpp::Xmpp,
     ) -> Result<impl FnOnce() + use<'a>, String> {
         let configured = configured(config, settings)?;
+        let client_tls = client_tls(settings)?;
         Ok(move || {
-            let gate = &self.xmpp.shared().gate;
-            gate.store(Arc::new(settings.session_gate));
+            let shared = self.xmpp.shared();
+            shared.client_tls.store(client_tls);
+            shared.gate.store(Arc::new(settings.session_gate));
             self.configured.store(Arc::new(configured));
             self.changed.notify_one();
         })
@@ -123,6 +132,7 @@ impl XmppApp {
                 shared.metrics.node_binds_channel.clear();
             }
             shared.table.store(Arc::clone(&found));
+            shared.is_looked_up.send_replace(true);
             self.probe_all(&found).await;
         }
     }
@@ -231,7 +241,7 @@ fn close_streams(shared: &Shared, node: &Node) {
 
 /// Whether the owner of a stream is signed in no more.
 fn is_gone(sessions: &Sessions, owner: &Owner) -> bool {
-    let Some(user) = &owner.user else {
+    let Some(user) = owner.user.as_ref().filter(|_| !owner.is_by_token) else {
         return false;
     };
     let now = clock::unix_now();
@@ -255,6 +265,25 @@ fn configured(config: &Config, settings: &config::xmpp::Xmpp) -> Result<Configur
         domains: settings.domains.clone(),
         anchors: Arc::new(anchors(&settings.trust_anchors, config)?),
     })
+}
+
+/// What ends the TLS of clients whom edge-e passes through, if there are to be any.
+fn client_tls(settings: &config::xmpp::Xmpp) -> Result<Option<Arc<ServerConfig>>, String> {
+    let mut certified = settings
+        .certificates
+        .iter()
+        .map(Identity::load)
+        .collect::<Result<VecDeque<_>, _>>()
+        .map_err(|error| error.to_string())?;
+    let Some(default) = certified.pop_front() else {
+        return Ok(None);
+    };
+    let certificates = tls::Certificates::new(default, certified.into());
+    let config = tls::public_server(Arc::new(certificates));
+    let mut config = config.map_err(|error| error.to_string())?;
+    // As edge-e does where it ends it: who offers no protocol is let in, who offers others is not.
+    config.alpn_protocols = vec![b"xmpp-client".to_vec()];
+    Ok(Some(Arc::new(config)))
 }
 
 /// How nodes are connected to: no client waits long for one that doesn't answer.

@@ -18,6 +18,14 @@ pub(super) fn about_certificates(loaded: &Loaded<Config>, now: UnixTime) -> Vec<
     {
         warnings.extend(loaded.about_certificate(&identity.chain, Purpose::Client, now));
     }
+    for identity in loaded
+        .config
+        .xmpp
+        .iter()
+        .flat_map(|xmpp| &xmpp.certificates)
+    {
+        warnings.extend(loaded.about_certificate(&identity.chain, Purpose::Server, now));
+    }
     if Facts::of_leaf(chain).is_ok_and(|facts| !facts.covers_name(name)) {
         warnings.push(ConfigWarning {
             place: loaded.place_of(chain),

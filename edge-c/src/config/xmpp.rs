@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use common::config::section;
+use common::config::section::{self, Identity};
 use common::config::{Table, Value};
 use common::limits;
 use common::net::{Domain, Host};
@@ -21,6 +21,8 @@ pub struct Xmpp {
     pub session_gate: SessionGate,
     /// Files of the authorities that sign nodes' certificates; those of `[inside]` if the key is left out.
     pub trust_anchors: Vec<PathBuf>,
+    /// What ends the TLS of clients whom edge-e passes through, the default one first; of none if it is empty.
+    pub certificates: Vec<Identity>,
     /// The domains. Never empty; no two have a name in common.
     pub domains: Vec<DomainConfig>,
 }
@@ -46,6 +48,11 @@ pub(super) fn read(table: &Table<'_>) -> Option<Xmpp> {
         value.choice(&gates)
     });
     let trust_anchors = table.list("trust_anchors", section::trust_anchor);
+    let certificates = table.tables("certificates");
+    let certificates = certificates
+        .iter()
+        .map(|entry| Identity::read(entry, "chain", "key"));
+    let certificates: Option<Vec<_>> = certificates.collect();
     let tables = table.required_tables(
         "domain",
         "[[xmpp.domain]] with names, such as [\"example.com\"]",
@@ -64,6 +71,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<Xmpp> {
     (!domains.is_empty()).then_some(Xmpp {
         session_gate,
         trust_anchors,
+        certificates: certificates?,
         domains,
     })
 }

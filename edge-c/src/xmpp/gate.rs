@@ -1,12 +1,15 @@
 //! Who may try to sign in: with a session gate, only users who have a live HTTPS session.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use common::net::Domain;
 use common::session::UserName;
 use common::time::UnixTime;
+use common::xmpp::sasl::Attempt;
 
 use crate::sessions::Sessions;
+use crate::tokens::TokenVerifier;
 
 /// Whether XMPP needs a live HTTPS session of the same user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +42,33 @@ pub fn admits(
     names(user, domain).any(|name| sessions.is_signed_in(&name, address, now))
 }
 
+/// May the user of this attempt try because an issuer says who it is? The token must be good now, by keys at hand, and for
+/// whom the attempt is. It says nothing of addresses.
+#[must_use]
+pub fn admits_token(
+    gate: SessionGate,
+    tokens: &TokenVerifier,
+    attempt: &Attempt,
+    domain: &Domain,
+) -> bool {
+    let (SessionGate::User, Some(token), Some(user)) = (gate, &attempt.token, &attempt.user) else {
+        return false;
+    };
+    match tokens.verify_now(domain, token.reveal()) {
+        Ok(accepted) => is_same(user, &accepted.user, domain),
+        Err(refused) => {
+            tracing::debug!(side = "downstream", %domain, reason = %refused, "a token opens no XMPP");
+            false
+        }
+    }
+}
+
+/// Whether an XMPP user is who an issuer has named, each with the domain or without it.
+fn is_same(user: &str, named: &UserName, domain: &Domain) -> bool {
+    let named = BTreeSet::from_iter(names(named.as_str(), domain));
+    names(user, domain).any(|name| named.contains(&name))
+}
+
 /// The names under which an XMPP user may be signed in over HTTPS: as it is, without the domain, and with it.
 pub fn names(user: &str, domain: &Domain) -> impl Iterator<Item = UserName> + use<> {
     let other = match user.rsplit_once('@') {
@@ -69,5 +99,17 @@ mod tests {
         assert_eq!(named("alice@Example.com"), ["alice@Example.com", "alice"]);
         assert_eq!(named("alice@other.test"), ["alice@other.test"]);
         assert!(!named("").contains(&String::new()));
+    }
+
+    #[test]
+    fn a_token_is_for_its_own_user_with_the_domain_or_without_it() {
+        let domain = Domain::parse("example.com").unwrap();
+        let is_for = |user, named| is_same(user, &UserName::parse(named).unwrap(), &domain);
+
+        assert!(is_for("alice", "alice") && is_for("alice", "alice@example.com"));
+        assert!(is_for("alice@example.com", "alice"));
+        assert!(!is_for("bob", "alice") && !is_for("", "alice"));
+        assert!(!is_for("alice", "alice@other.test"));
+        assert!(!is_for("alice@other.test", "alice"));
     }
 }

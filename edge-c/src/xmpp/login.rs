@@ -15,7 +15,7 @@ use common::runtime::clock;
 use common::xmpp::NS_SASL;
 use common::xmpp::error::Condition;
 use common::xmpp::features::Offer;
-use common::xmpp::login::{Ending, Login, Output, Policy};
+use common::xmpp::login::{Login, Output, Policy};
 use common::xmpp::sasl::Attempt;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -26,6 +26,9 @@ use super::streams::Stream;
 use super::{Counted, Shared};
 use crate::upstream::xmpp::table::Served;
 use crate::upstream::xmpp::{Node, NodeStream, Proxied, connect};
+use ending::End;
+
+mod ending;
 
 /// A client that is in.
 pub(super) struct SignedIn {
@@ -34,6 +37,8 @@ pub(super) struct SignedIn {
     pub(super) node: Arc<Node>,
     pub(super) domain: Domain,
     pub(super) attempt: Attempt,
+    /// Whether a token has let the user try, and no HTTPS session.
+    pub(super) is_by_token: bool,
     pub(super) to_node: Bytes,
 }
 
@@ -54,50 +59,6 @@ pub(super) async fn sign_in(
     relay.finish(ended).await
 }
 
-/// How a login ended.
-struct End {
-    outcome: SignInOutcome,
-    /// What the client and edge-e are told; `None` if there is nobody.
-    close: Option<(Condition, FlowClose)>,
-    /// Whether the client has been told.
-    is_told: bool,
-}
-
-impl End {
-    const fn of(outcome: SignInOutcome, condition: Condition) -> Self {
-        Self {
-            outcome,
-            close: Some((condition, FlowClose::Unbound)),
-            is_told: false,
-        }
-    }
-
-    const fn told(outcome: SignInOutcome, close: FlowClose) -> Self {
-        Self {
-            outcome,
-            close: Some((Condition::PolicyViolation, close)),
-            is_told: true,
-        }
-    }
-
-    const GONE: Self = Self {
-        outcome: SignInOutcome::ClientGone,
-        close: None,
-        is_told: true,
-    };
-}
-
-impl From<ClientLost> for End {
-    fn from(lost: ClientLost) -> Self {
-        match lost {
-            ClientLost::Gone => Self::GONE,
-            ClientLost::Malformed | ClientLost::TooLong => {
-                Self::of(SignInOutcome::Refused, Condition::PolicyViolation)
-            }
-        }
-    }
-}
-
 struct Relay<'a> {
     shared: &'a Shared,
     preface: &'a StreamPreface,
@@ -110,6 +71,7 @@ struct Relay<'a> {
     /// The connection that stands was reached because a node said so.
     was_sent: bool,
     is_denied: bool,
+    is_by_token: bool,
     spliced: Option<(Attempt, Bytes)>,
     counted: Option<Counted>,
 }
@@ -127,6 +89,7 @@ impl<'a> Relay<'a> {
             node: None,
             was_sent: false,
             is_denied: false,
+            is_by_token: false,
             spliced: None,
             counted: None,
         }
@@ -204,6 +167,7 @@ impl<'a> Relay<'a> {
     }
 
     async fn begin(&mut self, domain: Domain) {
+        self.shared.first_look_up().await;
         let table = self.shared.table.load();
         let Some(served) = table.domain(&domain).cloned() else {
             return self.login.close(Condition::HostUnknown);
@@ -322,7 +286,11 @@ impl<'a> Relay<'a> {
         let now = clock::unix_now();
         let client = self.preface.client.0.ip();
         let gate = **self.shared.gate.load();
-        if !gate::admits(gate, &self.shared.sessions, user, domain, client, now) {
+        let has_session = gate::admits(gate, &self.shared.sessions, user, domain, client, now);
+        let tokens = self.shared.tokens.as_ref().filter(|_| !has_session);
+        self.is_by_token =
+            tokens.is_some_and(|tokens| gate::admits_token(gate, tokens, attempt, domain));
+        if !has_session && !self.is_by_token {
             self.is_denied = true;
             self.shared.metrics.sign_ins.of(SignInOutcome::Denied).inc();
             tracing::info!(side = "downstream", tracking_id = %self.preface.tracking, user = user.map(Redacted::new).map(tracing::field::display),
@@ -367,62 +335,6 @@ impl<'a> Relay<'a> {
         }
     }
 
-    fn ended(&self, ending: &Ending) -> End {
-        let (side, outcome, reason, close) = match ending {
-            Ending::ClientClosed => {
-                let why = "the client closed its stream".to_owned();
-                (
-                    "downstream",
-                    SignInOutcome::ClientGone,
-                    why,
-                    FlowClose::Ended,
-                )
-            }
-            Ending::Refused(condition) => {
-                let outcome = if *condition == Condition::RemoteConnectionFailed {
-                    SignInOutcome::NoNode
-                } else {
-                    SignInOutcome::Refused
-                };
-                let side = if outcome == SignInOutcome::NoNode {
-                    "upstream"
-                } else {
-                    "downstream"
-                };
-                (
-                    side,
-                    outcome,
-                    condition.as_str().to_owned(),
-                    FlowClose::Unbound,
-                )
-            }
-            Ending::NodeClosed(why) => {
-                let reason = format!("the node closed the stream: {why}");
-                (
-                    "upstream",
-                    SignInOutcome::NodeClosed,
-                    reason,
-                    FlowClose::Ended,
-                )
-            }
-            Ending::NodeMisbehaved(why) => {
-                let reason = format!("the node does not speak XMPP as it should: {why}");
-                (
-                    "upstream",
-                    SignInOutcome::NodeClosed,
-                    reason,
-                    FlowClose::UpstreamLost,
-                )
-            }
-        };
-        let node = self
-            .node
-            .as_ref()
-            .map(|(node, _)| tracing::field::display(&node.place));
-        tracing::info!(side, tracking_id = %self.preface.tracking, node, reason, remedy = "see reason", "XMPP sign-in ended");
-        End::told(outcome, close)
-    }
-
     async fn finish(self, end: End) -> Option<SignedIn> {
         self.shared.metrics.sign_ins.of(end.outcome).inc();
         let (Some((attempt, to_node)), Some((node, connection)), Some((domain, _))) =
@@ -454,6 +366,7 @@ impl<'a> Relay<'a> {
             node,
             domain,
             attempt,
+            is_by_token: self.is_by_token,
             to_node,
         })
     }

@@ -28,6 +28,8 @@ common::label! {
         NodeClosed = "node_closed",
         /// No node could be reached.
         NoNode = "no_node",
+        /// TLS that ends here failed.
+        NoTls = "no_tls",
         /// Signed in.
         Ok = "ok",
         /// The client broke the protocol or a limit, or asked for another domain.

@@ -38,6 +38,8 @@ pub struct Stream {
 pub struct Owner {
     /// The user, if the mechanism named one.
     pub user: Option<Box<str>>,
+    /// Whether a token has let the user try, and no HTTPS session.
+    pub is_by_token: bool,
     /// The domain.
     pub domain: Domain,
     /// The node that it is on.

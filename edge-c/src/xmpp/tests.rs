@@ -24,6 +24,8 @@ use crate::upstream::xmpp::resolve::{self, DomainConfig, Nodes};
 use node::{Authority, TestNode};
 
 mod node;
+mod passthrough;
+mod token;
 
 /// For whatever must happen; never waited for when it does.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,10 +38,20 @@ struct World {
     drain: Drain,
     opener: Arc<Opener>,
     registry: Registry,
+    configured: Vec<DomainConfig>,
     _state: tempfile::TempDir,
 }
 
 async fn world(authority: &Authority, nodes: &[String], gate: SessionGate) -> World {
+    world_with(authority, nodes, gate, None).await
+}
+
+async fn world_with(
+    authority: &Authority,
+    nodes: &[String],
+    gate: SessionGate,
+    tokens: Option<Arc<TokenVerifier>>,
+) -> World {
     let mut registry = Registry::default();
     let config = DomainConfig {
         names: vec![Domain::parse("example.com").unwrap()],
@@ -53,12 +65,15 @@ async fn world(authority: &Authority, nodes: &[String], gate: SessionGate) -> Wo
         timeout: Duration::from_secs(1),
     });
     let before = Table::default();
-    let table = resolve::resolve(&[config], &authority.anchors(), &before, &dns.unwrap()).await;
+    let configured = vec![config];
+    let table = resolve::resolve(&configured, &authority.anchors(), &before, &dns.unwrap()).await;
     let state = tempfile::tempdir().unwrap();
     let shared = Shared {
         table: ArcSwap::from_pointee(table),
+        is_looked_up: watch::Sender::new(true),
         gate: ArcSwap::from_pointee(gate),
         sessions: sessions(&state),
+        tokens,
         streams: Arc::default(),
         homes: Homes::default(),
         metrics: XmppMetrics::register(&mut registry),
@@ -66,6 +81,7 @@ async fn world(authority: &Authority, nodes: &[String], gate: SessionGate) -> Wo
             bind_address: None,
             timeout: Duration::from_secs(2),
         },
+        client_tls: ArcSwapOption::empty(),
     };
     let xmpp = Xmpp::start(shared, None).unwrap();
     let drain = Drain::new();
@@ -75,6 +91,7 @@ async fn world(authority: &Authority, nodes: &[String], gate: SessionGate) -> Wo
         drain,
         opener,
         registry,
+        configured,
         _state: state,
     }
 }
@@ -134,6 +151,10 @@ impl World {
             seen: String::new(),
             frames: Vec::new(),
         }
+    }
+
+    fn table_without_nodes(&self) -> Table {
+        Table::without_nodes(&self.configured)
     }
 
     /// A client that has signed in on whatever node it found.
@@ -241,6 +262,26 @@ async fn a_client_signs_in_by_starttls_and_direct_tls_and_is_copied_from_then_on
         assert!(world.metric("xmpp_sign_ins_total{outcome=\"ok\"} 1"));
         assert!(world.metric("xmpp_streams{domain=\"example.com\",state=\"open\"} 1"));
     }
+}
+
+#[tokio::test]
+async fn a_client_that_is_faster_than_the_first_look_up_waits_for_it() {
+    let authority = Authority::new();
+    let node = TestNode::start(&authority).await;
+    let world = world(&authority, &[starttls(node.address())], SessionGate::Off).await;
+    let shared = world.xmpp.shared();
+    let found = shared.table.swap(Arc::new(world.table_without_nodes()));
+    shared.is_looked_up.send_replace(false);
+    let mut client = world.client(ClientTransport::Tls).await;
+    client.send(HEADER).await;
+    while shared.is_looked_up.receiver_count() == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    shared.table.store(found);
+    shared.is_looked_up.send_replace(true);
+
+    client.until("</stream:features>").await;
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ use super::{Origin, origin};
 pub struct Xmpp {
     /// XMPP with STARTTLS and with direct TLS, each address for both; empty for none.
     pub listen: Vec<SocketAddr>,
+    /// Whether edge-c ends the TLS of clients over TCP, so that this edge reads nothing of what they say.
+    pub is_passthrough: bool,
     /// Web pages that may open a WebSocket; of nobody if there are none.
     pub websocket_origins: Vec<Origin>,
     /// From the first byte of a connection to the end of authentication.
@@ -30,6 +32,7 @@ impl Xmpp {
         let times = limits::XMPP_LOGIN_TIMEOUT_MIN..=limits::XMPP_LOGIN_TIMEOUT_MAX;
         let read = Self {
             listen: table.list("listen", Value::socket_addr),
+            is_passthrough: table.or("passthrough", false, Value::boolean),
             websocket_origins: table.list("websocket_origins", origin),
             login_timeout: table.or(
                 "login_timeout",
@@ -42,6 +45,13 @@ impl Xmpp {
                 limits::XMPP_UNAUTHENTICATED_PER_ADDRESS_DEFAULT,
             ),
         };
+        if read.is_passthrough && !read.websocket_origins.is_empty() {
+            table.warn(
+                "passthrough",
+                "does not hold for web pages: TLS of WebSockets ends at this edge",
+                "leave websocket_origins out if no password may be seen here",
+            );
+        }
         if read.unauthenticated_per_address_max >= read.unauthenticated_max {
             table.warn(
                 "unauthenticated_per_address_max",

@@ -27,10 +27,12 @@ use crate::metrics::{Listener, Metrics};
 
 pub(crate) mod client;
 mod entrance;
+mod passthrough;
 mod places;
 mod relay;
 
 use entrance::Refused;
+use passthrough::Unread;
 use places::{NoPlace, Place, Places};
 use relay::{Login, Relay};
 
@@ -45,9 +47,31 @@ pub struct Xmpp {
     places: Arc<Places>,
 }
 
+/// A client over TCP.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "handed on at once; a box would last as long as the client"
+)]
+enum Caller {
+    /// TLS ends here.
+    Heard(LeanTls<TcpStream>),
+    /// TLS ends at edge-c.
+    Unread(TcpStream),
+}
+
+/// A client over TCP with its stream.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "handed on at once; a box would last as long as the client"
+)]
+enum Joined {
+    Heard(Relay<LeanTls<TcpStream>>),
+    Unread(Relay<Unread>),
+}
+
 /// A client that is let in to a core.
 struct Entered {
-    client: LeanTls<TcpStream>,
+    client: Caller,
     core: Arc<Core>,
     preface: Box<StreamPreface>,
     /// What the client has said already, for the core.
@@ -89,8 +113,10 @@ impl Xmpp {
             async move {
                 // Everything that only the way in needs is gone before the stream begins.
                 let drain = arrived.drain.clone();
-                if let Some(relay) = Box::pin(xmpp.enter(arrived)).await {
-                    relay.run(drain).await;
+                match Box::pin(xmpp.enter(arrived)).await {
+                    Some(Joined::Heard(relay)) => relay.run(drain).await,
+                    Some(Joined::Unread(relay)) => relay.run(drain).await,
+                    None => {}
                 }
             }
         };
@@ -98,7 +124,7 @@ impl Xmpp {
     }
 
     /// From a connection to a stream.
-    async fn enter(self: Arc<Self>, arrived: Arrived) -> Option<Relay<LeanTls<TcpStream>>> {
+    async fn enter(self: Arc<Self>, arrived: Arrived) -> Option<Joined> {
         let peer = arrived.peer;
         let place = self.place(peer)?;
         let deadline = clock::now() + self.settings.login_timeout;
@@ -173,7 +199,7 @@ impl Xmpp {
         None
     }
 
-    /// TLS, and the header of the client's stream.
+    /// To TLS, and on to what says where the client wants to go.
     async fn approach(&self, arrived: Arrived) -> Result<Entered, Refused> {
         let Arrived {
             mut stream,
@@ -183,12 +209,15 @@ impl Xmpp {
         } = arrived;
         listen::configure_quiet(&stream)?;
         let is_served = |domain: &Domain| self.cores.check_xmpp_domain(domain).is_ok();
-        let transport = if entrance::begins_with_tls(&stream).await? {
-            XmppTransport::Direct
+        let (transport, named) = if entrance::begins_with_tls(&stream).await? {
+            (XmppTransport::Direct, None)
         } else {
-            entrance::start_tls(&mut stream, stream_id(), is_served).await?;
-            XmppTransport::StartTls
+            let named = entrance::start_tls(&mut stream, stream_id(), is_served).await?;
+            (XmppTransport::StartTls, named)
         };
+        if self.settings.is_passthrough {
+            return self.pass(stream, (peer, local), transport, named).await;
+        }
         let (mut client, agreed) = self.handshake(stream).await?;
         let (domain, head) = match entrance::header(&mut client).await {
             Ok(found) => found,
@@ -199,10 +228,6 @@ impl Xmpp {
             Err(missing) => return Err(turn_away(client, missing.into()).await),
         };
         let preface = StreamPreface {
-            protocol: StreamProtocol::Xmpp,
-            transport: ClientTransport::Tls,
-            client: ClientAddr(peer),
-            local,
             server_name: agreed
                 .server_name
                 .and_then(|name| Domain::parse(&name).ok()),
@@ -210,11 +235,10 @@ impl Xmpp {
                 Some(ProtocolVersion::TLSv1_2) => TlsVersion::V1_2,
                 Some(_) | None => TlsVersion::V1_3,
             },
-            domain: Some(domain),
-            tracking: TrackingId::new(front::random()),
+            ..preface(StreamProtocol::Xmpp, (peer, local), domain)
         };
         Ok(Entered {
-            client,
+            client: Caller::Heard(client),
             core,
             preface: Box::new(preface),
             head,
@@ -239,7 +263,7 @@ impl Xmpp {
         entered: Entered,
         deadline: Instant,
         place: Place,
-    ) -> Result<Relay<LeanTls<TcpStream>>, Refused> {
+    ) -> Result<Joined, Refused> {
         let Entered {
             client,
             core,
@@ -249,17 +273,23 @@ impl Xmpp {
         } = entered;
         let stream = match self.stream(&core, &preface, transport).await {
             Ok(stream) => stream,
-            Err(refused) => return Err(turn_away(client, refused).await),
+            Err(refused) => {
+                return Err(match client {
+                    Caller::Heard(client) => turn_away(client, refused).await,
+                    Caller::Unread(client) => passthrough::turn_away(client, refused).await,
+                });
+            }
         };
-        let login = Login::new(deadline, place);
-        Ok(Relay::new(
-            Arc::clone(self),
-            client,
-            stream,
-            &preface,
-            login,
-            &head,
-        ))
+        let (xmpp, login) = (Arc::clone(self), Login::new(deadline, place));
+        Ok(match client {
+            Caller::Heard(client) => {
+                Joined::Heard(Relay::new(xmpp, client, stream, &preface, login, &head))
+            }
+            Caller::Unread(client) => {
+                let client = Unread(client);
+                Joined::Unread(Relay::new(xmpp, client, stream, &preface, login, &head))
+            }
+        })
     }
 
     async fn stream(
@@ -311,6 +341,24 @@ async fn turn_away(mut client: LeanTls<TcpStream>, refused: Refused) -> Refused 
         tracing::trace!(reason = %error, "the client was gone before it was told");
     }
     refused
+}
+
+/// What is said of every client over TCP from `peer` to `local`.
+fn preface(
+    protocol: StreamProtocol,
+    (peer, local): (SocketAddr, SocketAddr),
+    domain: Domain,
+) -> StreamPreface {
+    StreamPreface {
+        protocol,
+        transport: ClientTransport::Tls,
+        client: ClientAddr(peer),
+        local,
+        server_name: None,
+        tls_version: TlsVersion::V1_3,
+        domain: Some(domain),
+        tracking: TrackingId::new(front::random()),
+    }
 }
 
 /// Of a stream of this edge's own: fresh and random, of characters that need no escaping.

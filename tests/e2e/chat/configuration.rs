@@ -1,7 +1,9 @@
 //! What the pair is told for chat, beside what [`support::pair`] tells it.
 
+use std::path::Path;
+
 use support::netns;
-use support::pair::Member;
+use support::pair::{Member, Pair};
 use toml::Table;
 
 use super::scene::{OTHER_DOMAIN, Setup, first};
@@ -33,6 +35,17 @@ pub(crate) fn edge_c(core: &mut Member, setup: &Setup) {
     }
     core.set("xmpp", "session_gate", setup.gate);
     core.set("xmpp", "domain", domains);
+}
+
+/// TLS of clients passes edge-e and ends at edge-c, with this identity.
+pub(crate) fn passthrough(pair: &mut Pair, identity: &Path) {
+    let mut certificate = Table::new();
+    for (key, extension) in [("chain", "pem"), ("key", "key")] {
+        let file = identity.with_extension(extension);
+        certificate.insert(key.to_owned(), file.display().to_string().into());
+    }
+    pair.edges[0].set("xmpp", "passthrough", true);
+    pair.cores[0].set("xmpp", "certificates", vec![certificate]);
 }
 
 fn domain(name: &str, nodes: &[String]) -> Table {

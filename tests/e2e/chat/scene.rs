@@ -52,6 +52,8 @@ pub(crate) struct Setup {
     pub(crate) domain: Vec<(&'static str, toml::Value)>,
     /// Keys of edge-e's `[xmpp]` beside the listeners.
     pub(crate) edge: Vec<(&'static str, toml::Value)>,
+    /// Whether TLS of clients ends at edge-c, with a certificate of the inner authority.
+    pub(crate) is_passthrough: bool,
 }
 
 impl Setup {
@@ -64,6 +66,7 @@ impl Setup {
         gate: "off",
         domain: Vec::new(),
         edge: Vec::new(),
+        is_passthrough: false,
     };
 }
 
@@ -107,6 +110,13 @@ impl Scene {
         if setup.has_other_domain {
             let plan = ejabberd_plan(&stage.pki);
             nodes.push(ejabberd::start(&inside, stage.path(), &plan).unwrap());
+        }
+        if setup.is_passthrough {
+            let leaf = Leaf::server(&[DOMAIN.to_owned()]);
+            let identity = stage.pki.inside.issue(&leaf).unwrap();
+            identity.write_to(&stage.path().join("chat")).unwrap();
+            let path = stage.path().to_owned();
+            configuration::passthrough(&mut stage.pair, &path.join("chat"));
         }
         configuration::edge_e(&mut stage.pair.edges[0], setup);
         configuration::edge_c(&mut stage.pair.cores[0], setup);
@@ -155,6 +165,11 @@ impl Scene {
             mechanism: None,
             tls: None,
         }
+    }
+
+    /// The authority inside, which no client outside trusts by itself.
+    pub(crate) fn inner_authority(&self) -> PathBuf {
+        self.path().join("inside/ca.pem")
     }
 
     /// One that has signed in.

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use common::config::Purpose;
 use common::net::Domain;
-use common::runtime::doctor::Finding;
+use common::runtime::clock;
+use common::runtime::doctor::{self, Finding};
 use common::xmpp::features::Offer;
 
 use crate::app::settings::anchors;
@@ -24,7 +26,20 @@ pub(super) async fn examine(config: &Config, dns: &Dns) -> Vec<Finding> {
         Err(cause) => return vec![Finding::fail("xmpp", cause, "correct [xmpp]")],
     };
     let table = resolve(&xmpp.domains, &anchors, &Table::default(), dns).await;
+    let names: Vec<_> = xmpp.names().collect();
     let mut findings = Vec::new();
+    for (at, identity) in xmpp.certificates.iter().enumerate() {
+        // The first one is for whoever no other fits.
+        let names = if at == 0 { names.as_slice() } else { &[] };
+        let now = clock::unix_now();
+        findings.extend(doctor::certificate(
+            "xmpp",
+            identity,
+            Purpose::Server,
+            names,
+            now,
+        ));
+    }
     let mut asking = Vec::new();
     for (domain, served) in table.domains() {
         if served.nodes.is_empty() {

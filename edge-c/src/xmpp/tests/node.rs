@@ -48,7 +48,7 @@ impl Authority {
         Arc::clone(&self.anchors)
     }
 
-    fn server(&self) -> ServerConfig {
+    pub(super) fn server(&self) -> ServerConfig {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["example.com".to_owned()]).unwrap();
         let leaf = params.signed_by(&key, &self.issuer).unwrap();

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How a client is read and written. Both are polled with one waker.
 pub(crate) trait Client {
-    /// Whether a stream of it is octets, which may be cut anywhere, rather than messages.
+    /// Whether a stream of it is octets in the clear, which may be cut anywhere and be followed by words of this edge.
     const IS_OCTETS: bool;
 
     /// Hands out what has arrived, never more than one frame of the link takes; `false` at the end of the stream.
@@ -37,6 +37,11 @@ thread_local! {
     static PIECE: RefCell<Box<[u8]>> = RefCell::new(vec![0; limits::XMPP_PIECE_BYTES].into());
 }
 
+/// Lends the place of the thread for one piece.
+pub(super) fn with_piece<R>(read: impl FnOnce(&mut [u8]) -> R) -> R {
+    PIECE.with_borrow_mut(|piece| read(piece))
+}
+
 impl<T: AsyncRead + AsyncWrite + Unpin> Client for LeanTls<T> {
     const IS_OCTETS: bool = true;
 
@@ -45,7 +50,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client for LeanTls<T> {
         cx: &mut Context<'_>,
         give: &mut dyn FnMut(&[u8]),
     ) -> Poll<io::Result<bool>> {
-        PIECE.with_borrow_mut(|piece| {
+        with_piece(|piece| {
             let mut buffer = ReadBuf::new(piece);
             ready!(Pin::new(self).poll_read(cx, &mut buffer))?;
             let read = buffer.filled();

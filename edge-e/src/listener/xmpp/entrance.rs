@@ -72,12 +72,12 @@ pub(super) async fn begins_with_tls(stream: &TcpStream) -> io::Result<bool> {
 /// The content type of a handshake (RFC 8446 section 5.1); no XML begins with it.
 const HANDSHAKE: u8 = 0x16;
 
-/// Leads the client to TLS (RFC 6120 section 5).
+/// Leads the client to TLS (RFC 6120 section 5); gives the domain that it has named in the clear.
 pub(super) async fn start_tls(
     stream: &mut TcpStream,
     id: String,
     is_served: impl Fn(&Domain) -> bool,
-) -> Result<(), Refused> {
+) -> Result<Option<Domain>, Refused> {
     let mut dialogue = Opening::new(id);
     let mut buffer = [0; 512];
     loop {
@@ -90,7 +90,7 @@ pub(super) async fn start_tls(
         stream.write_all(dialogue.take_output().as_bytes()).await?;
         match progress {
             Progress::GoOn => {}
-            Progress::StartTls => return Ok(()),
+            Progress::StartTls => return Ok(dialogue.domain().cloned()),
             Progress::Close(condition) => {
                 // Without an end of the writing a reset could overtake what was said.
                 stream.shutdown().await?;

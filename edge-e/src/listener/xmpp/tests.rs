@@ -25,6 +25,8 @@ use tokio_rustls::client::TlsStream;
 use super::*;
 use crate::metrics::xmpp::XmppClosed;
 
+mod passthrough;
+
 const HEADER: &str = "<?xml version='1.0'?><stream:stream to='example.com' xmlns='jabber:client' \
     xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>";
 const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
@@ -79,6 +81,7 @@ fn admission() -> Arc<Admission> {
 fn settings(login_timeout: Duration) -> config::Xmpp {
     config::Xmpp {
         listen: Vec::new(),
+        is_passthrough: false,
         websocket_origins: vec!["https://chat.example.com".parse().unwrap()],
         login_timeout,
         unauthenticated_max: 100,
@@ -94,12 +97,15 @@ pub(crate) fn xmpp(cores: Arc<Cores>, admission: Arc<Admission>) -> Arc<Xmpp> {
 }
 
 async fn scene(login_timeout: Duration) -> Scene {
+    scene_with(settings(login_timeout)).await
+}
+
+async fn scene_with(settings: config::Xmpp) -> Scene {
     let (server_tls, client_tls) = pki();
     let metrics = Metrics::register(&mut common::telemetry::registry("edge-e"));
     let cores: Arc<Cores> = Arc::default();
     let (link, arrived) = link(&cores).await;
     let admission = admission();
-    let settings = settings(login_timeout);
     let xmpp = Arc::new(Xmpp::new(
         cores,
         Arc::clone(&admission),
