@@ -7,6 +7,7 @@ mod opening;
 mod pair;
 mod passthrough;
 mod policy;
+mod proxied;
 mod reference;
 mod scenario;
 mod scene;

@@ -7,6 +7,7 @@
 //! | [`reference_edge`] | `HAProxy` in the DMZ, in place of the pair |
 //! | [`chatter`] | slixmpp outside: signs in, talks, resumes |
 //! | [`page`] | `@xmpp/client`, over WebSocket |
+//! | [`told_node`] | `HAProxy` before a node, which wants to be told the client's address |
 //! | [`wire`] | a client that says what it is told, byte for byte |
 
 pub mod chatter;
@@ -16,6 +17,7 @@ pub mod imp;
 pub mod page;
 pub mod prosody;
 pub mod reference_edge;
+pub mod told_node;
 pub mod wire;
 
 pub use daemon::Daemon;

@@ -30,6 +30,50 @@ fn behind_the_gate_only_users_with_a_session_may_try_a_password() {
 }
 
 #[test]
+fn when_a_session_is_revoked_the_users_streams_end_and_no_others() {
+    let mut scene = Scene::pair_with(&Setup {
+        gate: "user",
+        ..Setup::USUAL
+    });
+    for user in ["alice", "bob"] {
+        drop(scene.stage().sign_in(user));
+    }
+    let mut alice = scene.online("alice", Mode::StartTls);
+    let mut bob = scene.online("bob", Mode::Direct);
+    let mut wire = Wire::direct(&scene.dialer(5223, DOMAIN)).unwrap();
+    wire.features(DOMAIN).unwrap();
+    let answer = wire.plain_auth("alice", &password("alice")).unwrap();
+    assert!(answer.contains("<success"), "{answer}");
+
+    let core = &scene.stage().pair.cores[0];
+    let file = core.config_file().display().to_string();
+    let revoke = ["sessions", "--config", &file, "revoke", "--user", "alice"];
+    let output = core.run(&revoke).unwrap();
+    assert!(output.status.success(), "{output:?}");
+
+    let end = wire.read_end(Duration::from_secs(5)).unwrap();
+    assert!(end.text.contains("<reset"), "{end:?}");
+    assert!(end.is_clean, "{end:?}");
+    alice
+        .wait_for("the end", Duration::from_secs(5), |event| {
+            event.kind == "disconnected"
+        })
+        .unwrap();
+    let seen = alice.seen().to_vec();
+    assert!(
+        seen.iter()
+            .any(|event| event.kind == "stream_error" && event.text == "reset"),
+        "{seen:#?}"
+    );
+    bob.ping().unwrap();
+    let mut again = scene.chatter("alice", usual);
+    again
+        .connect(scene.edge(Mode::Direct), Mode::Direct)
+        .unwrap();
+    again.wait("failed_auth").unwrap();
+}
+
+#[test]
 fn channel_binding_is_refused_where_that_is_the_policy() {
     let scene = with_policy("refuse");
     let mut wire = Wire::direct(&scene.dialer(5223, DOMAIN)).unwrap();
