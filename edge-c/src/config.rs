@@ -211,6 +211,7 @@ impl Config {
         let found = warning::about_certificates(&loaded, now);
         loaded.warnings.extend(found);
         tokens::check(&loaded)?;
+        session::check(&loaded)?;
         let found = allow_list::check(&loaded, now)?;
         loaded.warnings.extend(found);
         Ok(loaded)

@@ -59,6 +59,13 @@ pub enum Problem {
         /// What to write.
         allowed: String,
     },
+    /// A value that has a secret in it, which is not repeated.
+    Secret {
+        /// Continues "`key` ...".
+        why: String,
+        /// What would be acceptable.
+        allowed: String,
+    },
     /// Not TOML.
     Syntax(String),
     /// A key that nobody reads.
@@ -93,7 +100,7 @@ impl Problem {
     pub fn what(&self) -> String {
         match self {
             Self::File(error) => error.to_string(),
-            Self::Invalid { why, .. } => why.clone(),
+            Self::Invalid { why, .. } | Self::Secret { why, .. } => why.clone(),
             Self::Missing { .. } => "is missing".to_owned(),
             Self::Syntax(why) => format!("is not TOML: {why}"),
             Self::UnknownKey { .. } => "is not a key of this file".to_owned(),
@@ -108,7 +115,9 @@ impl Problem {
         match self {
             Self::File(error) => error.remedy(),
             Self::Invalid { allowed, .. } if allowed.is_empty() => String::new(),
-            Self::Invalid { allowed, .. } => format!("allowed: {allowed}"),
+            Self::Invalid { allowed, .. } | Self::Secret { allowed, .. } => {
+                format!("allowed: {allowed}")
+            }
             Self::Missing { allowed } => format!("write: {allowed}"),
             Self::Syntax(_) | Self::WrongType { .. } => String::new(),
             Self::UnknownKey {

@@ -86,7 +86,7 @@ impl<'a> Context<'a> {
         let start = span.as_ref().map(|span| span.start);
         let value = span
             .and_then(|span| self.text.get(span))
-            .filter(|text| !text.is_empty())
+            .filter(|text| !text.is_empty() && !matches!(problem, Problem::Secret { .. }))
             .map(value::shorten);
         let error = ConfigError {
             place: self.place(key, start),

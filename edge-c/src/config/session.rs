@@ -4,11 +4,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-use common::config::{FileKind, Problem, Table, Value, section};
+use common::config::{ConfigError, ConfigErrors, FileKind, Loaded, Problem, Table, Value, section};
 use common::limits;
 use common::redact::Secret;
 
-use crate::sessions::{StoreAddress, StoreWay};
+use super::Config;
+use crate::sessions::{StoreAddress, StoreAddressError, StoreWay};
 
 /// `[session.redis]`: the shared store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,5 +115,35 @@ fn address(value: &Value<'_>) -> Result<StoreAddress, Problem> {
     value
         .text()?
         .parse()
-        .map_err(|why| Problem::invalid(format!("{why}"), allowed))
+        .map_err(|why: StoreAddressError| match why {
+            StoreAddressError::Secret => Problem::Secret {
+                why: why.to_string(),
+                allowed: allowed.to_owned(),
+            },
+            StoreAddressError::Database | StoreAddressError::Host | StoreAddressError::Scheme => {
+                Problem::invalid(why, allowed)
+            }
+        })
 }
+
+/// Looks into the file of the password.
+///
+/// # Errors
+/// [`ConfigErrors`] if there is no password in it, or others can read it.
+pub(super) fn check(loaded: &Loaded<Config>) -> Result<(), ConfigErrors> {
+    let Some(shared) = &loaded.config.session.shared else {
+        return Ok(());
+    };
+    let (Some(path), Err(why)) = (&shared.password_file, shared.password()) else {
+        return Ok(());
+    };
+    let allowed = "a file of mode 600 with the password in its first line";
+    Err(ConfigErrors(vec![ConfigError {
+        place: loaded.place_of(path),
+        value: Some(path.display().to_string()),
+        problem: Problem::invalid(why, allowed),
+    }]))
+}
+
+#[cfg(test)]
+mod tests;
