@@ -132,8 +132,9 @@ impl App {
         let remembered = recall_nodes(config, &discovery);
         let inside_tls = replaceable(settings::inside_tls(config))?;
         let uds = Arc::new(uds(config, &inside_tls, &dns).counting(metrics.clone()));
-        let (sessions, store_tls) = store::open(config, &dns, &metrics)?;
         let allow_list = Arc::new(allow_list(config)?);
+        let sink = store::node_sink(&discovery, &allow_list);
+        let (sessions, store_tls) = store::open(config, &dns, &metrics, sink)?;
         let upstreams = upstreams(config, &inside_tls, &dns, &discovery).counting(metrics.clone());
         let inside = (&inside_tls, &dns, &discovery, &uds);
         let tokens = Arc::new(token_verifier(config, inside, &metrics).map_err(unusable)?);
@@ -318,7 +319,7 @@ impl App {
             );
         }
         let nodes = Arc::clone(&self.discovery.nodes().borrow());
-        renew_automatic_rules(self, &nodes);
+        renew_automatic_rules(&self.allow_list, &nodes);
     }
 }
 

@@ -21,6 +21,7 @@ use common::time::UnixTime;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::sessions::NamedNode;
 use dns::{Dns, DnsError, SrvAnswer};
 use health::{Health, NodeState};
 use node::Nodes;
@@ -291,28 +292,35 @@ impl Discovery {
         self.publish(now);
     }
 
-    /// Remembers `node`, which a sign-in named before this process began, until `until`; `now` is the same moment as the
+    /// Remembers nodes that sign-ins named before this process began, or at another edge-c; `now` is the same moment as the
     /// clock's.
-    pub fn learn_until(&self, node: Node, until: UnixTime, now: UnixTime) {
-        let left = until.since(now).min(limits::NODE_LEARNED_KEPT);
-        if left.is_zero() {
-            return;
-        }
+    pub fn learn_until(&self, named: impl IntoIterator<Item = NamedNode>, now: UnixTime) {
         let at = Instant::now();
-        self.lock().nodes.keep(node, at + left);
+        {
+            let mut state = self.lock();
+            for NamedNode { node, until } in named {
+                let left = until.since(now).min(limits::NODE_LEARNED_KEPT);
+                if !left.is_zero() {
+                    state.nodes.keep(node, at + left);
+                }
+            }
+        }
         self.publish(at);
     }
 
     /// The nodes that are known because something inside named them, and until when; `now` is the same moment as the
     /// clock's. In a fixed order.
     #[must_use]
-    pub fn learned(&self, now: UnixTime) -> Vec<(Node, UnixTime)> {
+    pub fn learned(&self, now: UnixTime) -> Vec<NamedNode> {
         let at = Instant::now();
         let state = self.lock();
         let found = state.nodes.found();
         let left = |until: Instant| now.plus(until.saturating_duration_since(at));
         found
-            .map(|(node, until)| (node.clone(), left(until)))
+            .map(|(node, until)| NamedNode {
+                node: node.clone(),
+                until: left(until),
+            })
             .collect()
     }
 

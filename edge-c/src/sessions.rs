@@ -32,6 +32,8 @@ pub use self::flight::{Flight, Turn, TurnError};
 use self::key_ring::KeyRing;
 pub(crate) use self::logins::CountedLogin;
 use self::memory::{Bounds, MemoryStore};
+pub(crate) use self::named::NodeEntry;
+pub use self::named::{NamedNode, NodeSink};
 pub use self::random::{Random, RandomError, SystemRandom};
 pub use self::seal::SealError;
 use self::seal::StateKey;
@@ -57,6 +59,7 @@ mod flight;
 mod key_ring;
 mod logins;
 mod memory;
+mod named;
 pub mod random;
 mod seal;
 mod sealed_file;
@@ -374,6 +377,20 @@ impl Sessions {
     /// Tells the other nodes which edges are linked to this one.
     pub fn tell_edges(&self, edges: BTreeSet<Domain>) {
         self.0.agreement.tell(OwnNode { edges });
+    }
+
+    /// Whether other edge-c share these sessions.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.0.shared.is_some()
+    }
+
+    /// Has every other edge-c know these nodes, as far as they don't yet. To be called before a session begins that needs
+    /// them.
+    pub async fn name_nodes(&self, named: Vec<NamedNode>) {
+        if let Err(error) = self.0.agreement.name_nodes(named).await {
+            tracing::debug!(side = "upstream", reason = %error, "nodes inside are not told to other nodes yet");
+        }
     }
 
     /// Whether the shared store answers; without one it always does.

@@ -28,6 +28,7 @@ use common::mra::edge_config::{KnownService, ServiceName, SipRoute};
 use common::net::{Deployment, Domain, Host};
 use common::policy::rate_limit::Quota;
 use common::redact::Secret;
+use common::runtime::clock;
 use common::session::{DeviceName, HomeCluster, Method, UserName};
 use common::telemetry::ByLabel;
 use common::time::UnixTime;
@@ -260,6 +261,7 @@ impl SignIn {
             .ok_or(SignInError::DomainUnknown)?;
         let domain = &domain;
         let signed_on = self.sign_on(domain, request).await?;
+        self.share_nodes().await;
         let proved = &signed_on.proved;
         let parts = document::Parts {
             domain,
@@ -317,6 +319,15 @@ impl SignIn {
             is_remembered,
             proved,
         })
+    }
+
+    /// The session that begins now may be used through another edge-c, which must know its nodes.
+    async fn share_nodes(&self) {
+        let shared = self.sessions.as_ref();
+        if let Some(sessions) = shared.filter(|sessions| sessions.is_shared()) {
+            let named = self.discovery.learned(clock::unix_now());
+            sessions.name_nodes(named).await;
+        }
     }
 
     fn token_proofs(&self) -> std::sync::MutexGuard<'_, TokenProofs> {

@@ -19,7 +19,7 @@ use crate::dial::InsideTls;
 use crate::discovery::dns::{Dns, DnsConfig};
 use crate::discovery::{self, ServedDomain};
 use crate::metrics::Metrics;
-use crate::sessions::{Dialer, SharedConfig};
+use crate::sessions::{Dialer, NodeSink, SharedConfig};
 use crate::sign_in::{self, EdgePeer};
 use crate::upstream::http as upstream;
 use crate::{link_client, sessions, uds};
@@ -69,6 +69,7 @@ pub(super) fn session_config(
     config: &Config,
     dns: &Arc<Dns>,
     metrics: &Metrics,
+    sink: NodeSink,
 ) -> Result<(sessions::Config, Option<InsideTls>), String> {
     let tls = store_tls(config)?.map(|tls| Arc::new(ArcSwap::from_pointee(tls)));
     let shared = match (&config.session.shared, &tls) {
@@ -83,6 +84,7 @@ pub(super) fn session_config(
                 bind_address: config.inside.bind_address,
             },
             metrics: metrics.store.clone(),
+            sink,
         }),
         (Some(_), None) | (None, _) => None,
     };

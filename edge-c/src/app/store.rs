@@ -12,24 +12,38 @@ use common::runtime::exit::RunError;
 use common::runtime::supervise::Supervisor;
 use tokio::sync::watch;
 
+use super::upkeep::renew_automatic_rules;
 use super::{App, settings, unusable};
+use crate::allow_list::LiveAllowList;
 use crate::config::Config;
 use crate::dial::InsideTls;
+use crate::discovery::Discovery;
 use crate::discovery::dns::Dns;
 use crate::metrics::Metrics;
 use crate::sessions::random::SystemRandom;
-use crate::sessions::{Sessions, StoreState};
+use crate::sessions::{NodeSink, Sessions, StoreState};
 
 /// The sessions, and how their store is verified.
 pub(super) fn open(
     config: &Config,
     dns: &Arc<Dns>,
     metrics: &Metrics,
+    sink: NodeSink,
 ) -> Result<(Sessions, Option<InsideTls>), RunError> {
-    let (sessions, tls) = settings::session_config(config, dns, metrics).map_err(unusable)?;
+    let (sessions, tls) = settings::session_config(config, dns, metrics, sink).map_err(unusable)?;
     let random = Arc::new(SystemRandom);
     let sessions = Sessions::open(sessions, random, clock::unix_now()).map_err(unusable)?;
     Ok((sessions, tls))
+}
+
+/// What other edge-c know of the nodes inside counts here before the sessions that need it.
+pub(super) fn node_sink(discovery: &Arc<Discovery>, allow_list: &Arc<LiveAllowList>) -> NodeSink {
+    let (discovery, allow_list) = (Arc::clone(discovery), Arc::clone(allow_list));
+    NodeSink::new(move |named| {
+        discovery.learn_until(named, clock::unix_now());
+        let known = Arc::clone(&discovery.nodes().borrow());
+        renew_automatic_rules(&allow_list, &known);
+    })
 }
 
 impl App {
@@ -44,6 +58,10 @@ impl App {
         let own = self.own_edges.subscribe();
         let sharing = share_edges(self.sessions.clone(), own, self.live_edges.clone());
         drop(supervisor.spawn("shared_edges", sharing));
+        if self.sessions.is_shared() {
+            let (sessions, discovery) = (self.sessions.clone(), Arc::clone(&self.discovery));
+            drop(supervisor.spawn("shared_nodes", share_nodes(sessions, discovery)));
+        }
     }
 
     /// Revocations of other nodes must be known before requests are answered, as far as the store can be asked.
@@ -105,6 +123,22 @@ async fn share_edges(
             changed = nodes.changed() => changed,
         };
         if changed.is_err() {
+            return;
+        }
+    }
+}
+
+/// Other edge-c know the nodes that this one knows, also between sign-ins and after a start.
+async fn share_nodes(sessions: Sessions, discovery: Arc<Discovery>) {
+    let mut nodes = discovery.nodes();
+    loop {
+        sessions.until_store_is_up().await;
+        nodes.mark_unchanged();
+        sessions
+            .name_nodes(discovery.learned(clock::unix_now()))
+            .await;
+        let changed = tokio::time::timeout(limits::NODE_REFRESH_INTERVAL, nodes.changed());
+        if let Ok(Err(_)) = changed.await {
             return;
         }
     }

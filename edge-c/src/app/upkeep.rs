@@ -19,6 +19,7 @@ use super::App;
 use super::operator::Operator;
 use super::sip::SipApp;
 use super::xmpp::XmppApp;
+use crate::allow_list::LiveAllowList;
 use crate::config::Config;
 use crate::discovery;
 use crate::link_client::LinkClient;
@@ -195,15 +196,15 @@ pub(super) async fn follow_nodes(app: App) {
     let mut nodes = app.discovery.nodes();
     loop {
         let known = Arc::clone(&nodes.borrow_and_update());
-        renew_automatic_rules(&app, &known);
+        renew_automatic_rules(&app.allow_list, &known);
         if nodes.changed().await.is_err() {
             return;
         }
     }
 }
 
-pub(super) fn renew_automatic_rules(app: &App, known: &[discovery::Node]) {
-    match app.allow_list.set_nodes(known) {
+pub(super) fn renew_automatic_rules(allow_list: &LiveAllowList, known: &[discovery::Node]) {
+    match allow_list.set_nodes(known) {
         Ok(in_force) if in_force.is_changed => {
             tracing::info!(
                 nodes = known.len(),

@@ -4,12 +4,10 @@
 use std::path::Path;
 
 use common::limits;
-use common::net::{Deployment, Host};
 use common::time::UnixTime;
-use serde::{Deserialize, Serialize};
 
-use super::{Discovery, Node, NodeKind};
-use crate::sessions::{SealedFile, SealedFileError};
+use super::Discovery;
+use crate::sessions::{NamedNode, NodeEntry, SealedFile, SealedFileError};
 
 const FILE: &str = "nodes.sealed";
 const LABEL: &[u8] = b"edge-c learned nodes 1";
@@ -18,19 +16,7 @@ const LABEL: &[u8] = b"edge-c learned nodes 1";
 #[derive(Debug)]
 pub struct Remembered {
     file: SealedFile,
-    written: Vec<(Node, UnixTime)>,
-}
-
-/// A node in the file.
-#[derive(Debug, Serialize, Deserialize)]
-struct Entry {
-    kind: String,
-    host: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    port: Option<u16>,
-    deployment: String,
-    /// Unix seconds until when it is kept.
-    until: u64,
+    written: Vec<NamedNode>,
 }
 
 /// Why nodes are not kept or were not found again.
@@ -65,12 +51,10 @@ impl Remembered {
         let Some(plain) = self.file.read()? else {
             return Ok(());
         };
-        let entries: Vec<Entry> = serde_json::from_slice(&plain)?;
+        let entries: Vec<NodeEntry> = serde_json::from_slice(&plain)?;
         let entries = entries.into_iter().take(limits::NODES_MAX);
-        self.written = entries.filter_map(Entry::node).collect();
-        for (node, until) in &self.written {
-            discovery.learn_until(node.clone(), *until, now);
-        }
+        self.written = entries.filter_map(NodeEntry::read).collect();
+        discovery.learn_until(self.written.iter().cloned(), now);
         Ok(())
     }
 
@@ -83,7 +67,7 @@ impl Remembered {
         if is_near(&self.written, &learned) {
             return Ok(());
         }
-        let entries: Vec<Entry> = learned.iter().map(Entry::of).collect();
+        let entries: Vec<NodeEntry> = learned.iter().map(NodeEntry::from).collect();
         self.file.write(&serde_json::to_vec(&entries)?)?;
         self.written = learned;
         Ok(())
@@ -91,39 +75,20 @@ impl Remembered {
 }
 
 /// The same nodes, for about as long: a sign-in that only renews a node is not worth a write at once.
-fn is_near(one: &[(Node, UnixTime)], other: &[(Node, UnixTime)]) -> bool {
-    let same = |(a, b): (&(Node, UnixTime), &(Node, UnixTime))| {
-        a.0 == b.0 && a.1.0.abs_diff(b.1.0) < limits::NODES_FILE_AGE_SECONDS
+fn is_near(one: &[NamedNode], other: &[NamedNode]) -> bool {
+    let same = |(a, b): (&NamedNode, &NamedNode)| {
+        a.node == b.node && a.until.0.abs_diff(b.until.0) < limits::NODES_FILE_AGE_SECONDS
     };
     one.len() == other.len() && one.iter().zip(other).all(same)
-}
-
-impl Entry {
-    fn of((node, until): &(Node, UnixTime)) -> Self {
-        Self {
-            kind: node.kind.as_str().to_owned(),
-            host: node.host.to_string(),
-            port: node.port,
-            deployment: node.deployment.to_string(),
-            until: until.0,
-        }
-    }
-
-    fn node(self) -> Option<(Node, UnixTime)> {
-        let node = Node {
-            kind: NodeKind::parse(&self.kind)?,
-            host: Host::parse(&self.host).ok()?,
-            port: self.port,
-            deployment: Deployment(self.deployment.into()),
-        };
-        Some((node, UnixTime(self.until)))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use common::net::{Deployment, Host};
+
+    use super::super::{Node, NodeKind};
     use super::*;
     use crate::testing::World;
 

@@ -1,5 +1,5 @@
 //! What several edge-c have to agree on beside the sessions: who refreshes a token, how often a password was tried, which
-//! addresses are refused, which filter keys are in use, who is there. A single edge-c agrees with itself.
+//! addresses are refused, which filter keys are in use, which nodes are inside, who is there. A single edge-c agrees with itself.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 pub(super) use self::alone::Alone;
 use super::key_ring::KeyRing;
+use super::named::NamedNode;
 use super::store::{StoreError, StoreFuture};
 
 mod alone;
@@ -109,6 +110,9 @@ pub(super) trait Agreement: fmt::Debug + Send + Sync {
 
     /// The addresses that are refused now.
     fn bans(&self) -> Vec<Ban>;
+
+    /// Tells the others of nodes inside, as far as they don't know them.
+    fn name_nodes(&self, named: Vec<NamedNode>) -> StoreFuture<'_, Result<(), StoreError>>;
 
     /// Puts `next` in the place of `current` if that is what all use; gives the ring that all use then.
     fn roll(&self, current: KeyRing, next: KeyRing)

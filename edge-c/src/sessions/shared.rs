@@ -33,6 +33,7 @@ use super::announce::Announce;
 use super::bans::Bans;
 use super::key_ring::KeyRing;
 use super::memory::MemoryStore;
+use super::named::{NamedNodes, NodeSink};
 use super::random::Random;
 use super::seal::{SealError, StateKey};
 use super::store::{
@@ -45,6 +46,7 @@ mod catch_up;
 mod follow;
 mod keys;
 pub(crate) mod metrics;
+mod name;
 mod nodes;
 mod records;
 #[cfg(test)]
@@ -59,6 +61,8 @@ pub struct SharedConfig {
     pub dialer: Dialer,
     /// What is counted.
     pub metrics: StoreMetrics,
+    /// Who hears of nodes inside that the others know.
+    pub sink: NodeSink,
 }
 
 /// Sessions that all nodes know.
@@ -67,6 +71,7 @@ pub(super) struct SharedStore {
     memory: Arc<MemoryStore>,
     records: Records,
     bans: Bans,
+    named: NamedNodes,
     config: SharedConfig,
     me: Me,
     /// The connection for questions, while the store is up.
@@ -121,6 +126,7 @@ impl SharedStore {
             records: Records::new(parts.key, parts.random)?,
             memory: parts.memory,
             bans: Bans::new(parts.announce),
+            named: NamedNodes::default(),
             config: parts.config,
             me: Me {
                 core: parts.ring.core(),
@@ -245,14 +251,18 @@ impl SharedStore {
         let Some(session) = found.filter(|_| !self.memory.is_revoked(&id)) else {
             return Ok(None);
         };
+        // What was told before the session began comes first: the nodes that it needs.
+        if let Err(error) = self.catch_up(StoreOperation::Find).await {
+            tracing::debug!(side = "upstream", reason = %error, "a session is here before its nodes");
+        }
         self.memory.add(Arc::clone(&session));
         Ok(Some(session))
     }
 
     /// Waits until memory has everything that the store had when this was called.
-    async fn catch_up(&self) -> Result<(), StoreError> {
+    async fn catch_up(&self, operation: StoreOperation) -> Result<(), StoreError> {
         let newest = self
-            .ask(StoreOperation::Revoke, async |mut client| {
+            .ask(operation, async |mut client| {
                 follow::newest(&mut client).await
             })
             .await?;
@@ -265,7 +275,7 @@ impl SharedStore {
     }
 
     async fn revoke_now(self: Arc<Self>, which: Selection) -> Revoked {
-        let caught_up = self.catch_up().await;
+        let caught_up = self.catch_up(StoreOperation::Revoke).await;
         let tombstones = self.memory.select(&which);
         let buried = self.bury(&tombstones).await;
         self.memory.end(&tombstones);

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::super::announce::Announce;
 use super::super::bans::Bans;
 use super::super::key_ring::KeyRing;
+use super::super::named::NamedNode;
 use super::super::store::{StoreError, StoreFuture};
 use super::{
     AgreedKey, Agreement, Claim, Holder, LoginCount, Nodes, OwnNode, Progress, StoreState,
@@ -138,6 +139,10 @@ impl Agreement for Alone {
 
     fn bans(&self) -> Vec<Ban> {
         self.bans.all(clock::unix_now())
+    }
+
+    fn name_nodes(&self, _named: Vec<NamedNode>) -> StoreFuture<'_, Result<(), StoreError>> {
+        ready(Ok(()))
     }
 
     fn roll(

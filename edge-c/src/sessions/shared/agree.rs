@@ -12,6 +12,7 @@ use super::super::agreement::{
     AgreedKey, Agreement, Claim, Holder, LoginCount, Nodes, OwnNode, Progress, StoreState,
 };
 use super::super::key_ring::KeyRing;
+use super::super::named::NamedNode;
 use super::super::store::{StoreError, StoreFuture};
 use super::address::{self, unavailable};
 use super::metrics::StoreOperation;
@@ -190,6 +191,10 @@ impl Agreement for SharedStore {
 
     fn bans(&self) -> Vec<Ban> {
         self.bans.all(clock::unix_now())
+    }
+
+    fn name_nodes(&self, named: Vec<NamedNode>) -> StoreFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.name_now(named))
     }
 
     fn roll(

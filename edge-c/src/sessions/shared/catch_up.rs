@@ -101,7 +101,7 @@ impl SharedStore {
         Ok(())
     }
 
-    /// Reads every session and every refused address. What the store does not have is gone if it is the process that was
+    /// Reads every session, refused address and node. What the store does not have is gone if it is the process that was
     /// known before; another one, after a restart or in another one's place, may have lost it, and gets it back.
     async fn read_all(
         &self,
@@ -131,7 +131,7 @@ impl SharedStore {
                 .filter(|id| self.memory.look_up(id).is_none())
                 .collect();
             begun.extend(self.fetch(client, &unknown).await?);
-            self.read_bans(client, &found).await?;
+            self.read_bans_and_nodes(client, &found).await?;
             self.hear();
             cursor = next;
             if cursor == 0 || there.len() > limits::SESSIONS_MAX {
@@ -142,29 +142,24 @@ impl SharedStore {
         for session in begun {
             self.memory.add(session);
         }
+        if !is_same {
+            self.name_again(client).await?;
+        }
         self.settle_rest(client, &there, is_same).await
     }
 
-    async fn read_bans(
+    async fn read_bans_and_nodes(
         &self,
         client: &mut MultiplexedConnection,
         found: &[String],
     ) -> Result<(), StoreError> {
-        let mut command = redis::cmd("MGET");
-        let bans: Vec<&String> = found
-            .iter()
-            .filter(|key| key.starts_with(keys::BAN))
-            .collect();
-        if bans.is_empty() {
-            return Ok(());
-        }
-        command.arg(bans);
-        let sealed: Vec<Option<Vec<u8>>> =
-            command.query_async(client).await.map_err(address::failed)?;
-        let bans = sealed.into_iter().flatten();
-        for ban in bans.filter_map(|sealed| self.records.open_ban(&sealed)) {
+        let bans = read_those(client, found, keys::BAN).await?;
+        for ban in bans.iter().filter_map(|ban| self.records.open_ban(ban)) {
             self.bans.learn(ban, clock::unix_now());
         }
+        let nodes = read_those(client, found, keys::NODE).await?;
+        let nodes = nodes.iter().filter_map(|node| self.records.open_node(node));
+        self.learn(nodes.collect());
         Ok(())
     }
 
@@ -242,6 +237,22 @@ impl SharedStore {
         // Another node may have been quicker.
         self.fetch_ring(client).await.map(drop)
     }
+}
+
+/// What stands under those of the keys that begin with `prefix`, as far as it still does.
+async fn read_those(
+    client: &mut MultiplexedConnection,
+    found: &[String],
+    prefix: &str,
+) -> Result<Vec<Vec<u8>>, StoreError> {
+    let wanted: Vec<&String> = found.iter().filter(|key| key.starts_with(prefix)).collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut command = redis::cmd("MGET");
+    command.arg(wanted);
+    let there: Vec<Option<Vec<u8>>> = command.query_async(client).await.map_err(address::failed)?;
+    Ok(there.into_iter().flatten().collect())
 }
 
 pub(super) async fn tell_revoked(

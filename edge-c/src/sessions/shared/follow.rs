@@ -85,6 +85,7 @@ impl SharedStore {
         };
         let last = *last;
         let (mut begun, mut evicted, mut revoked) = (Vec::new(), Vec::new(), Vec::new());
+        let mut named = Vec::new();
         let mut has_ring_changed = false;
         for (_, fields) in &entries {
             match self.records.read_news(fields) {
@@ -92,6 +93,7 @@ impl SharedStore {
                     self.bans.learn(ban, clock::unix_now());
                 }
                 News::Evicted(id) => evicted.push(id),
+                News::Named(node) => named.push(node),
                 News::Revoked(tombstone) => revoked.push(tombstone),
                 News::Ring => has_ring_changed = true,
                 News::Session(id) => begun.push(id),
@@ -103,6 +105,8 @@ impl SharedStore {
                 }
             }
         }
+        // Before the sessions that need them.
+        self.learn(named);
         self.end(&revoked).await;
         begun.retain(|id| self.memory.look_up(id).is_none());
         for session in self.fetch(client, &begun).await? {

@@ -7,6 +7,7 @@
 //! | `{edge}:news` | what has changed, numbered without gaps: a stream |
 //! | `{edge}:ring` | the filter keys, sealed, and their version |
 //! | `{edge}:b:<tag>` | a refused address, sealed |
+//! | `{edge}:n:<tag>` | a node inside that a sign-in named, sealed; goes by itself when it is out of date |
 //! | `{edge}:l:<tag>` | logins within the window |
 //! | `{edge}:f:<tag>` | a refresh that is under way, or its sealed answer |
 //! | `{edge}:fence` | how many refreshes there were |
@@ -30,6 +31,7 @@ pub(super) const NODES: &str = "{edge}:nodes";
 pub(super) const PROBE: &str = "{edge}:probe";
 pub(super) const SESSION: &str = "{edge}:s:";
 pub(super) const BAN: &str = "{edge}:b:";
+pub(super) const NODE: &str = "{edge}:n:";
 
 pub(super) fn session(id: &SessionId) -> String {
     format!("{SESSION}{}", id.hex())
@@ -37,6 +39,10 @@ pub(super) fn session(id: &SessionId) -> String {
 
 pub(super) fn ban(tag: &AgreedKey) -> String {
     format!("{BAN}{}", hex(tag))
+}
+
+pub(super) fn node(tag: &AgreedKey) -> String {
+    format!("{NODE}{}", hex(tag))
 }
 
 pub(super) fn login(key: &AgreedKey) -> String {
@@ -112,6 +118,18 @@ pub(super) static BAN_ONE: LazyLock<Script> = LazyLock::new(|| {
 redis.call('SET', KEYS[2], ARGV[2], 'EXAT', ARGV[3])
 tell('b', ARGV[2])
 return 1",
+    )
+});
+
+/// Keys: news, then nodes. Arguments: news kept, then a sealed node and its end for each.
+pub(super) static NAME: LazyLock<Script> = LazyLock::new(|| {
+    telling(
+        "
+for i = 2, #KEYS do
+  redis.call('SET', KEYS[i], ARGV[2 * i - 2], 'EXAT', ARGV[2 * i - 1])
+  tell('n', ARGV[2 * i - 2])
+end
+return #KEYS - 1",
     )
 });
 

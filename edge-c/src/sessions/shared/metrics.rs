@@ -20,6 +20,8 @@ common::label! {
         Find = "find",
         /// To keep a session.
         Insert = "insert",
+        /// To say which nodes are inside.
+        Name = "name",
         /// To hold or pass on a refresh.
         Refresh = "refresh",
         /// To end sessions.

@@ -12,6 +12,7 @@ use common::time::UnixTime;
 
 use super::super::agreement::AgreedKey;
 use super::super::key_ring::KeyRing;
+use super::super::named::{NamedNode, NodeEntry};
 use super::super::random::Random;
 use super::super::seal::{SealError, Sealer, StateKey};
 use super::super::store::StoreError;
@@ -31,6 +32,8 @@ pub(super) enum News {
     Ban(Ban),
     /// A session had to go.
     Evicted(SessionId),
+    /// A node is inside.
+    Named(NamedNode),
     /// There are other filter keys.
     Ring,
     /// A session is over.
@@ -87,6 +90,22 @@ impl Records {
         })
     }
 
+    pub(super) fn seal_node(&self, named: &NamedNode) -> Result<(AgreedKey, Vec<u8>), StoreError> {
+        let timeless = NamedNode {
+            until: UnixTime(0),
+            ..named.clone()
+        };
+        let name = serde_json::to_vec(&NodeEntry::from(&timeless)).map_err(unusable)?;
+        let tag = self.key.tag(NODE, &name).map_err(unusable)?;
+        let plain = serde_json::to_vec(&NodeEntry::from(named)).map_err(unusable)?;
+        Ok((tag, self.seal(NODE, &plain)?))
+    }
+
+    pub(super) fn open_node(&self, sealed: &[u8]) -> Option<NamedNode> {
+        let plain = self.sealer.open(NODE, sealed).ok()?;
+        serde_json::from_slice::<NodeEntry>(&plain).ok()?.read()
+    }
+
     pub(super) fn seal_probe(&self) -> Result<Vec<u8>, StoreError> {
         self.seal(PROBE, PROBE)
     }
@@ -103,6 +122,7 @@ impl Records {
         };
         let read = match kind.as_slice() {
             b"b" => self.open_ban(value).map(News::Ban),
+            b"n" => self.open_node(value).map(News::Named),
             b"r" => Some(News::Ring),
             b"s" => session_id(value).map(News::Session),
             b"t" => read_tombstone(value).map(News::Revoked),
@@ -136,4 +156,5 @@ fn unusable(why: impl std::fmt::Display) -> StoreError {
 
 const RING: &[u8] = b"ring";
 const BAN: &[u8] = b"ban";
+const NODE: &[u8] = b"node";
 const PROBE: &[u8] = b"edge-c shares its sessions here";

@@ -13,9 +13,11 @@ use tokio::task::JoinSet;
 
 use super::super::agreement::StoreState;
 use super::super::tests::new;
-use super::super::{Config, Sessions, State, SystemRandom, Turn};
+use super::super::{Config, NamedNode, NodeSink, Sessions, State, SystemRandom, Turn};
 use super::*;
 use crate::testing::redis::TestRedis;
+
+mod named;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -24,6 +26,8 @@ struct Node {
     sessions: Sessions,
     dir: tempfile::TempDir,
     tasks: JoinSet<()>,
+    /// The nodes inside that it heard of.
+    heard: Arc<Mutex<Vec<NamedNode>>>,
 }
 
 impl Node {
@@ -40,6 +44,8 @@ impl Node {
     }
 
     fn open_as(redis: &TestRedis, number: u8, name: &str, dir: tempfile::TempDir) -> Self {
+        let heard = Arc::<Mutex<Vec<NamedNode>>>::default();
+        let hears = Arc::clone(&heard);
         let config = Config {
             core: CoreId(number),
             lifetime: limits::SESSION_LIFETIME_DEFAULT,
@@ -52,6 +58,7 @@ impl Node {
                 name: Domain::parse(name).unwrap(),
                 dialer: redis.dialer(),
                 metrics: StoreMetrics::default(),
+                sink: NodeSink::new(move |named| hears.lock().unwrap().extend(named)),
             }),
         };
         let sessions = Sessions::open(config, Arc::new(SystemRandom), now()).unwrap();
@@ -67,7 +74,12 @@ impl Node {
             sessions,
             dir,
             tasks,
+            heard,
         }
+    }
+
+    fn has_heard(&self, named: &NamedNode) -> bool {
+        self.heard.lock().unwrap().contains(named)
     }
 
     async fn until_up(&self) {
@@ -81,6 +93,7 @@ impl Node {
             sessions,
             dir,
             mut tasks,
+            heard: _,
         } = self;
         tasks.shutdown().await;
         drop(sessions);
