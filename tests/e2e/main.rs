@@ -23,6 +23,7 @@ mod link;
 mod load;
 mod metrics;
 mod names;
+mod nodes;
 mod origin;
 mod privacy;
 mod proxied;

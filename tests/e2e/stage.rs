@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use certs::{Identity, Pki, Plan};
+use hickory_proto::rr::RecordType;
 use support::bind::Bind;
 use support::curl::{Answer, Curl};
-use support::dns::Zone;
+use support::dns::{self, Zone};
 use support::netns::{self, Zones};
 use support::nginx::Nginx;
 use support::pair::{Pair, Size, public_sockets};
@@ -97,6 +98,17 @@ impl Stage {
         let fresh = self.allow_list().with_extension("new");
         std::fs::write(&fresh, text).unwrap();
         std::fs::rename(&fresh, self.allow_list()).unwrap();
+    }
+
+    /// Replaces the zones inside, and waits until the services that they name are as `is_visible` says.
+    pub(crate) fn reload_zones(&mut self, zones: &[Zone], is_visible: impl Fn(&[String]) -> bool) {
+        let server = self.bind.addresses()[0];
+        let inside = self.zones.inside();
+        let name = format!("_cisco-uds._tcp.{DOMAIN}.");
+        let asked = || dns::ask(&inside, server, &name, RecordType::SRV);
+        self.bind
+            .reload(zones, || Ok(is_visible(&asked()?.records)))
+            .unwrap();
     }
 
     /// A client outside that knows the first edge's name.

@@ -11,6 +11,7 @@
 //! | [`curl`], [`tls_client`], [`tls_forwarder`] | the client; one that sends what no client should; TLS for those without |
 //! | [`pair`] | the edges themselves: configured, started, stopped, killed |
 //! | [`http_server`], [`uds`] | the UDS simulator, the only home-made server in the tests |
+//! | [`redis`] | a real Redis, the store that several edge-c share |
 //! | [`sip`] | a registrar, phones and load for calls |
 //! | [`xmpp`] | IM and Presence nodes and clients for chat |
 //! | [`command_line`], [`bench`] | how the programs here start; what the measuring programs share |
@@ -44,6 +45,7 @@ pub mod oidc;
 pub mod pair;
 pub mod place;
 pub mod process;
+pub mod redis;
 pub mod sip;
 pub mod tls_client;
 pub mod tls_forwarder;

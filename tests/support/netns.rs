@@ -354,8 +354,8 @@ const PREFIX: &str = "edgetest";
 const CLIENTS: [u8; 4] = [100, 101, 102, 103];
 const EDGES: [u8; 2] = [11, 12];
 const ROUTER: u8 = 1;
-/// 20, 21 edge-c; 31 to 34 UCM; 41 to 43 IM and Presence; 51 Unity; 53 DNS; 61, 62 SIP registrars; 80 photos.
-const INSIDE: [u8; 14] = [20, 21, 31, 32, 33, 34, 41, 42, 43, 51, 53, 61, 62, 80];
+/// 20, 21 edge-c; 31 to 34 UCM; 41 to 43 IM and Presence; 51 Unity; 53 DNS; 60 the session store; 61, 62 SIP registrars; 80 photos.
+const INSIDE: [u8; 15] = [20, 21, 31, 32, 33, 34, 41, 42, 43, 51, 53, 60, 61, 62, 80];
 
 const FILTER: &str = r#"
 table inet zones {

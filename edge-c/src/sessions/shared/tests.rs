@@ -17,6 +17,8 @@ use super::super::{Config, NamedNode, NodeSink, Sessions, State, SystemRandom, T
 use super::*;
 use crate::testing::redis::TestRedis;
 
+mod away;
+mod conformance;
 mod named;
 
 const PATIENCE: Duration = Duration::from_secs(20);
