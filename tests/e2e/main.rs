@@ -29,6 +29,7 @@ mod privacy;
 mod proxied;
 mod reload;
 mod restart;
+mod sessions;
 mod shutdown;
 mod signin;
 mod stage;
