@@ -329,6 +329,7 @@ mod tests {
         drop(metrics.sip.node_up.of("tls:192.0.2.1:5061"));
         drop(metrics.xmpp.node_up.of("tls:192.0.2.1:5223"));
         drop(metrics.xmpp.node_binds_channel.of("tls:192.0.2.1:5223"));
+        metrics.tokens.keys_age("corp", 0);
         let mut page = String::new();
         text::encode(&mut page, &registry).unwrap();
 

@@ -158,7 +158,7 @@ impl Issuer {
     fn open(config: &config::Issuer) -> Result<Self, String> {
         let backend = match &config.kind {
             IssuerKind::Introspection { .. } => Backend::Introspection,
-            IssuerKind::Jwks { .. } => Backend::Jwks(Jwks::default()),
+            IssuerKind::Jwks { .. } => Backend::Jwks(Jwks::new()),
             IssuerKind::Static {
                 keys,
                 decryption_key,

@@ -1,6 +1,7 @@
 //! Access tokens and single sign-on: an issuer inside that only edge-c reaches, clients outside, and who should not get in.
 
 mod attack;
+mod exchange;
 mod issuer;
 mod relay;
 

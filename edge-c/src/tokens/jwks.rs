@@ -2,6 +2,7 @@
 //! all who wait.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use common::limits;
 use common::oauth::{KeyCache, KeySet, TokenError, Verified, verify};
@@ -14,8 +15,10 @@ use super::metrics::TokenMetrics;
 use crate::config::tokens::{Issuer, IssuerKind};
 
 /// Keys, and who fetches them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Jwks {
+    /// Where there are no keys yet, they are as old as this.
+    opened: Instant,
     cache: Mutex<KeyCache>,
     /// Whoever holds it fetches; the others wait for what comes.
     turn: tokio::sync::Mutex<()>,
@@ -31,6 +34,15 @@ pub(super) enum Refused {
 pub(super) type Fetching<'a> = (&'a Issuer, &'a Fetcher, &'a TokenMetrics);
 
 impl Jwks {
+    /// Knows no keys yet.
+    pub(super) fn new() -> Self {
+        Self {
+            opened: clock::now(),
+            cache: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        }
+    }
+
     /// The keys that there are, without fetching any.
     pub(super) fn at_hand(&self) -> Option<Arc<KeySet>> {
         self.cache().keys(clock::now()).cloned()
@@ -61,9 +73,9 @@ impl Jwks {
         metrics: &TokenMetrics,
     ) {
         let now = clock::now();
-        if let Some(age) = self.cache().age(now) {
-            metrics.keys_age(&issuer.name, age.as_secs());
-        }
+        let age = self.cache().age(now);
+        let age = age.unwrap_or_else(|| now.saturating_duration_since(self.opened));
+        metrics.keys_age(&issuer.name, age.as_secs());
         let begins = self.cache().begin(now);
         if begins {
             let _turn = self.turn.lock().await;

@@ -104,7 +104,7 @@ impl TokenMetrics {
             keys_age: Named::register(
                 registry,
                 "issuer_keys_age_seconds",
-                "How old the keys of an issuer are; above 600 it is away",
+                "How old the keys of an issuer are, or for how long none came; above 600 it is away",
                 "issuer",
             ),
         }
@@ -133,7 +133,7 @@ impl TokenMetrics {
         self.fetches.of_both(issuer, outcome).inc();
     }
 
-    pub(super) fn keys_age(&self, issuer: &str, seconds: u64) {
+    pub(crate) fn keys_age(&self, issuer: &str, seconds: u64) {
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
         self.keys_age.of(issuer).set(seconds);
     }

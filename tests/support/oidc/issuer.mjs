@@ -5,7 +5,8 @@
 import fs from 'node:fs';
 import https from 'node:https';
 import { generateKeyPairSync } from 'node:crypto';
-import Provider from 'oidc-provider';
+import { createLocalJWKSet, jwtVerify } from 'jose';
+import Provider, { errors } from 'oidc-provider';
 
 const [issuer, address, port, certificate, key, folder] = process.argv.slice(2);
 const audience = process.env.AUDIENCE || 'urn:edge:uc';
@@ -46,6 +47,10 @@ class FileAdapter {
   }
 }
 
+const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
+const inside = ['urn:edge:voicemail'];
+
 const provider = new Provider(issuer, {
   adapter: FileAdapter,
   jwks: { keys },
@@ -54,6 +59,10 @@ const provider = new Provider(issuer, {
       client_id: 'phone', token_endpoint_auth_method: 'none', application_type: 'native',
       grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'],
       redirect_uris: ['http://127.0.0.1/callback'],
+    },
+    // What edge-c is to it, to have tokens exchanged.
+    {
+      client_id: 'edge-c', client_secret: 'a secret for tests alone', grant_types: [EXCHANGE], response_types: [], redirect_uris: [],
     },
   ],
   scopes: ['openid', 'offline_access', 'uc'],
@@ -76,6 +85,26 @@ const provider = new Provider(issuer, {
   findAccount: async (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
   cookies: { keys: ['a key for tests alone'] },
 });
+// RFC 8693: a user's token becomes one for a service inside that is known here.
+const published = createLocalJWKSet({ keys: keys.map(({ kty, n, e, kid, use, alg }) => ({ kty, n, e, kid, use, alg })) });
+provider.registerGrantType(EXCHANGE, async (ctx, next) => {
+  const { params, client } = ctx.oidc;
+  if (params.subject_token_type !== ACCESS_TOKEN) throw new errors.InvalidRequest('subject_token_type is none that is known');
+  if (!inside.includes(params.audience)) throw new errors.InvalidTarget();
+  let claims;
+  try {
+    claims = (await jwtVerify(params.subject_token, published, { issuer, audience, typ: 'at+jwt' })).payload;
+  } catch (error) {
+    throw new errors.InvalidGrant(`subject_token: ${error.code}`);
+  }
+  const token = new provider.AccessToken({ accountId: claims.sub, client, gty: 'token_exchange', scope: 'uc' });
+  token.resourceServer = new provider.ResourceServer(params.audience, {
+    scope: 'uc', audience: params.audience, accessTokenFormat: 'jwt', accessTokenTTL: ttl, jwt: { sign: { alg: 'RS256' } },
+  });
+  const value = await token.save();
+  ctx.body = { access_token: value, issued_token_type: ACCESS_TOKEN, token_type: 'Bearer', expires_in: ttl };
+  await next();
+}, ['audience', 'scope', 'subject_token', 'subject_token_type', 'requested_token_type']);
 provider.on('server_error', (ctx, error) => console.error('server_error', error));
 // TLS ends here, and the framework must know.
 provider.proxy = false;
