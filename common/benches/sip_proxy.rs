@@ -13,7 +13,7 @@ use common::sip::name::Name;
 use common::sip::proxy::{
     Authentication, Config, ConnectionId, EdgeName, FlowId, FlowPeer, IdentityPolicy, InnerNames,
     MediaPolicy, Node, NodeId, NodePeer, PassBodies, Proxy, Registrar, RegistrarMode, Services,
-    SessionGate, Transport,
+    SessionGate, TokenPolicy, Transport,
 };
 use common::sip::response::Response;
 use common::testing::epoch;
@@ -63,6 +63,7 @@ fn config() -> Config {
         identity: IdentityPolicy {
             session_gate: SessionGate::Off,
             may_register_others: false,
+            tokens: TokenPolicy::Pass,
         },
         flow_token_keys: FlowTokenKeys::new(&[7; 32], None),
         epoch: 1,

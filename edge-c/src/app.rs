@@ -163,7 +163,7 @@ impl App {
         let streams = Arc::new(streams(config, parts, metrics.clone())?);
         let link_tls = replaceable(settings::link_tls(config))?;
         let expiry = Arc::new(expiry(config, &metrics));
-        let sip = SipApp::start(config, &sessions, &dns, passwords, &metrics)?;
+        let sip = SipApp::start(config, &sessions, &dns, passwords, &tokens, &metrics)?;
         let xmpp = XmppApp::start(config, &sessions, &dns, (&metrics, &tokens), sip.as_ref())?;
         let pinpoint = pinpoint(config, &metrics)?;
         let mut app = Self {

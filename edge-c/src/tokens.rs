@@ -306,6 +306,15 @@ impl TokenVerifier {
             .any(|issuer| issuer.serves(domain))
     }
 
+    /// The issuer that users of a domain get tokens from, by its URL (RFC 8414): the first one that has one.
+    #[must_use]
+    pub fn authorization_server(&self, domain: &Domain) -> Option<String> {
+        let issuers = self.issuers.load();
+        let serving = issuers.iter().filter(|issuer| issuer.serves(domain));
+        let mut urls = serving.filter_map(|issuer| issuer.config.rules.issuer.clone());
+        urls.find(|url| url.starts_with("https://"))
+    }
+
     /// The issuer of that name.
     #[must_use]
     pub fn issuer(&self, name: &str) -> Option<Arc<Issuer>> {
@@ -367,9 +376,8 @@ impl TokenVerifier {
         }
         let rules = &issuer.config.rules;
         let verdict = match &issuer.backend {
-            Backend::Jwks(jwks) => match jwks.at_hand() {
-                Some(keys) => verify(token, &keys, None, rules, clock::unix_now())
-                    .map_err(|error| issuer.refused(error)),
+            Backend::Jwks(jwks) => match jwks.verify_now(token, rules) {
+                Some(verified) => verified.map_err(|error| issuer.refused(error)),
                 None => Err(issuer.unavailable("its keys have not been fetched yet")),
             },
             Backend::Static { keys, seal } => {

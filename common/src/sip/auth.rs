@@ -17,6 +17,19 @@ pub enum AuthScheme {
     Other,
 }
 
+/// Why a Bearer token opens nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenFault {
+    /// It is genuine, and its time is over: the client refreshes it.
+    Expired,
+    /// Somebody made it up.
+    Forged,
+    /// It is of no issuer that counts here, for another service, or another user's.
+    Refused,
+    /// Nobody can say: the keys of its issuer are not at hand.
+    Unavailable,
+}
+
 /// The value of an `Authorization`, `Proxy-Authorization`, `WWW-Authenticate` or `Proxy-Authenticate` header. Its parts may be
 /// secrets: it has no `Debug` that shows them.
 #[derive(Clone, Copy, PartialEq, Eq)]

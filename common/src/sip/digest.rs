@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use md5::{Digest as _, Md5};
 use smallvec::SmallVec;
 
-use super::auth::{AuthScheme, Credentials};
+use super::auth::{AuthScheme, Credentials, TokenFault};
 use super::message::Message;
 use super::name::Name;
 use crate::limits;
@@ -41,6 +41,21 @@ pub trait HashSource {
     /// Whether the user has a live HTTPS session, from `address` if there is one. `username` is that of the digest if
     /// the request has one, else the user part of the AoR.
     fn is_signed_in(&self, username: &str, address: Option<IpAddr>) -> bool;
+
+    /// Whether a Bearer token (RFC 8898) is good, and that of the user of this AoR. Asked only where tokens are verified.
+    ///
+    /// # Errors
+    /// [`TokenFault`] if it is not.
+    fn check_token(&self, aor: &Aor, token: &str) -> Result<(), TokenFault> {
+        let _nobody = (aor, token);
+        Err(TokenFault::Unavailable)
+    }
+
+    /// Where a client gets a token for this AoR: the `authz_server` of a challenge (RFC 8898 section 4), if there is such.
+    fn authorization_server(&self, aor: &Aor) -> Option<String> {
+        let _nobody = aor;
+        None
+    }
 }
 
 /// Knows nobody: every registrar authenticates by itself.

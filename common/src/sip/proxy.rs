@@ -24,6 +24,7 @@ mod response;
 mod send;
 pub(in crate::sip) mod slots;
 mod timeout;
+mod token;
 mod write;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -38,7 +39,7 @@ pub use body::{
 };
 pub use config::{
     Authentication, Config, EdgeName, IdentityPolicy, InnerNames, MediaPolicy, Node, NodeId,
-    Registrar, RegistrarMode, SessionGate, Transport,
+    Registrar, RegistrarMode, SessionGate, TokenPolicy, Transport,
 };
 pub use output::{
     CloseReason, Destination, Event, NodeFailure, Proof, RefusalReason, Side, Transmit, TransmitId,

@@ -30,6 +30,7 @@ use crate::sessions::Sessions;
 use crate::sip::passwords::{self, Passwords, Stored, StoredError};
 use crate::sip::users::{self, Users};
 use crate::sip::{self, InnerTls, Services, Sip, StartError};
+use crate::tokens::TokenVerifier;
 use crate::upstream::sip::resolve::{RegistrarConfig, Resolver};
 
 /// SIP that runs, and what its tasks need.
@@ -54,6 +55,7 @@ impl SipApp {
         sessions: &Sessions,
         dns: &Arc<Dns>,
         passwords: Arc<Passwords>,
+        tokens: &Arc<TokenVerifier>,
         metrics: &Metrics,
     ) -> Result<Option<Self>, RunError> {
         let Some(settings) = &config.sip else {
@@ -71,7 +73,10 @@ impl SipApp {
         let services = Services {
             bodies: MediaApp::bodies(media.as_ref()),
             dead_calls: media.as_ref().and_then(MediaApp::dead_calls),
-            users: Arc::new(Users::new(sessions.clone(), Arc::clone(&passwords))),
+            users: Arc::new(
+                Users::new(sessions.clone(), Arc::clone(&passwords))
+                    .with_tokens(Arc::clone(tokens)),
+            ),
             tls: tls.clone(),
             metrics: metrics.sip.clone(),
         };
@@ -246,6 +251,7 @@ fn sip_config(
         identity: IdentityPolicy {
             session_gate: settings.session_gate,
             may_register_others: settings.may_register_others,
+            tokens: settings.tokens,
         },
         flow_token_keys: FlowTokenKeys::new(&key, None),
         flow_timer: settings.flow_timer,

@@ -49,7 +49,8 @@ pub(super) fn config(root: &Table<'_>) -> Option<Config> {
     let tokens = tokens::read(root);
     let proxy = proxy(&root.table("proxy"));
     let registrar_tables = sip::registrar_tables(root);
-    let sip = sip::read(&root.table("sip"), &registrar_tables, root.has("media"));
+    let sip_table = root.table("sip");
+    let sip = sip::read(&sip_table, &registrar_tables, root.has("media"));
     let xmpp = xmpp::read(&root.table("xmpp"));
     let media = media::read(&root.table("media"), root.has("sip"));
     let admin = Admin::read(&root.table("admin"), limits::ADMIN_PORT_EDGE_C);
@@ -85,6 +86,7 @@ pub(super) fn config(root: &Table<'_>) -> Option<Config> {
     cross::domains(&domain_tables, &dns_table, &config);
     cross::nodes(&node_tables, &config);
     sip::cross(&registrar_tables, &dns_table, &config);
+    sip::cross_tokens(&sip_table, &config);
     xmpp::cross(&dns_table, &config);
     Some(config)
 }

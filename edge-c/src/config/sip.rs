@@ -10,11 +10,14 @@ use common::config::{Problem, Table, Value};
 use common::limits;
 use common::net::{Deployment, Host};
 use common::sip::digest::Algorithm;
-use common::sip::proxy::{Authentication, MediaPolicy, RegistrarMode, SessionGate, Transport};
+use common::sip::proxy::{
+    Authentication, MediaPolicy, RegistrarMode, SessionGate, TokenPolicy, Transport,
+};
 
 use rustls::sign::CertifiedKey;
 
 use super::Config;
+use super::tokens::{Issuer, IssuerKind};
 use crate::upstream::sip::listen::Listen;
 use crate::upstream::sip::resolve::{NodePlace, Nodes, RegistrarConfig, SrvName, split_transport};
 
@@ -35,6 +38,8 @@ pub struct Sip {
     pub session_gate: SessionGate,
     /// Whether a client may register somebody else.
     pub may_register_others: bool,
+    /// Whose business Bearer tokens are.
+    pub tokens: TokenPolicy,
     /// How often clients should say that they are there.
     pub flow_timer: Duration,
     /// The registrars. Never empty.
@@ -91,6 +96,7 @@ pub(super) fn read(table: &Table<'_>, tables: &[Table<'_>], has_media: bool) -> 
         ("user", SessionGate::User),
         ("user+ip", SessionGate::UserAndAddress),
     ];
+    let tokens = [("pass", TokenPolicy::Pass), ("verify", TokenPolicy::Verify)];
     let timer = limits::SIP_FLOW_TIMER_MIN..=limits::SIP_FLOW_TIMER_MAX;
     let sip = Sip {
         trust_anchors: table.list("trust_anchors", section::trust_anchor),
@@ -100,6 +106,7 @@ pub(super) fn read(table: &Table<'_>, tables: &[Table<'_>], has_media: bool) -> 
             value.choice(&gates)
         }),
         may_register_others: table.or("register_others", false, Value::boolean),
+        tokens: table.or("tokens", TokenPolicy::Pass, |value| value.choice(&tokens)),
         flow_timer: table.or("flow_timer", limits::SIP_FLOW_TIMER_DEFAULT, |value| {
             value.duration(&timer)
         }),
@@ -316,6 +323,23 @@ pub(super) fn cross(tables: &[Table<'_>], dns: &Table<'_>, config: &Config) {
                 "correct the name, or give it to a [[domain]]",
             );
         }
+    }
+}
+
+/// Nobody waits for an answer in the middle of SIP: tokens are verified by keys at hand or not at all.
+pub(super) fn cross_tokens(table: &Table<'_>, config: &Config) {
+    let is_verified = |sip: &Sip| sip.tokens == TokenPolicy::Verify;
+    if !config.sip.as_ref().is_some_and(is_verified) {
+        return;
+    }
+    let has_keys = |issuer: &Issuer| match issuer.kind {
+        IssuerKind::Jwks { .. } | IssuerKind::Static { .. } => true,
+        IssuerKind::Introspection { .. } | IssuerKind::Uds => false,
+    };
+    if !config.issuers.iter().any(has_keys) {
+        let why = "needs keys to verify tokens with";
+        let allowed = "an [[issuer]] of kind \"jwks\" or \"static\", or tokens = \"pass\"";
+        table.refuse("tokens", why, allowed);
     }
 }
 

@@ -16,7 +16,7 @@ use common::sip::framing::{Framer, Item};
 use common::sip::message::Message;
 use common::sip::name::Name;
 use common::sip::proxy::{
-    Authentication, MediaPolicy, Node, NodeId, PassBodies, RegistrarMode, SessionGate,
+    Authentication, MediaPolicy, Node, NodeId, PassBodies, RegistrarMode, SessionGate, TokenPolicy,
 };
 use common::tls::config as tls;
 use prometheus_client::registry::Registry;
@@ -43,6 +43,7 @@ struct World {
 struct Setup {
     users: Arc<dyn HashSource + Send + Sync>,
     session_gate: SessionGate,
+    tokens: TokenPolicy,
     client_tls: ClientConfig,
     server_tls: Option<ServerConfig>,
 }
@@ -52,6 +53,7 @@ impl Default for Setup {
         Self {
             users: Arc::new(NoHashes),
             session_gate: SessionGate::Off,
+            tokens: TokenPolicy::Pass,
             client_tls: tls::sip_client(None, rustls::RootCertStore::empty()).unwrap(),
             server_tls: None,
         }
@@ -81,6 +83,7 @@ async fn world_with(setup: Setup) -> World {
         identity: IdentityPolicy {
             session_gate: setup.session_gate,
             may_register_others: false,
+            tokens: setup.tokens,
         },
         flow_token_keys: FlowTokenKeys::new(&[7; 32], None),
         flow_timer: Duration::from_secs(120),

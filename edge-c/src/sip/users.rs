@@ -1,22 +1,28 @@
-//! What SIP asks about users: whether they are signed in, and the hashes of their passwords.
+//! What SIP asks about users: whether they are signed in, the hashes of their passwords, and whether tokens are theirs.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use common::net::Domain;
+use common::oauth::TokenError;
 use common::redact::Secret;
 use common::runtime::clock;
 use common::session::UserName;
+use common::sip::auth::TokenFault;
 use common::sip::digest::{Algorithm, HashSource};
 use common::sip::identity::Aor;
 
 use super::passwords::Passwords;
 use crate::sessions::Sessions;
+use crate::tokens::{TokenRefused, TokenVerifier};
 
 /// Users by their sessions and passwords.
 #[derive(Debug)]
 pub struct Users {
     sessions: Sessions,
     passwords: Arc<Passwords>,
+    /// Judges tokens, where any count.
+    tokens: Option<Arc<TokenVerifier>>,
 }
 
 impl Users {
@@ -26,7 +32,15 @@ impl Users {
         Self {
             sessions,
             passwords,
+            tokens: None,
         }
+    }
+
+    /// Asks these about tokens too.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Arc<TokenVerifier>) -> Self {
+        self.tokens = Some(tokens);
+        self
     }
 }
 
@@ -48,6 +62,39 @@ impl HashSource for Users {
             self.sessions
                 .is_signed_in(&user, address, clock::unix_now())
         })
+    }
+
+    fn check_token(&self, aor: &Aor, token: &str) -> Result<(), TokenFault> {
+        let tokens = self.tokens.as_ref().ok_or(TokenFault::Unavailable)?;
+        let domain = Domain::parse(aor.host()).map_err(|_| TokenFault::Refused)?;
+        let accepted = tokens
+            .verify_now(&domain, token)
+            .map_err(|refused| fault_of(&refused))?;
+        // Issuers call people by their user id, or by their mail address.
+        let names = [aor.user(), aor.as_str()].map(UserName::parse);
+        if names.contains(&Ok(accepted.user)) {
+            Ok(())
+        } else {
+            Err(TokenFault::Refused)
+        }
+    }
+
+    fn authorization_server(&self, aor: &Aor) -> Option<String> {
+        let domain = Domain::parse(aor.host()).ok()?;
+        self.tokens.as_ref()?.authorization_server(&domain)
+    }
+}
+
+const fn fault_of(refused: &TokenRefused) -> TokenFault {
+    match refused {
+        TokenRefused::NoIssuer => TokenFault::Refused,
+        TokenRefused::Unavailable { .. } => TokenFault::Unavailable,
+        TokenRefused::Token {
+            error: TokenError::Expired,
+            ..
+        } => TokenFault::Expired,
+        TokenRefused::Token { error, .. } if error.is_forged() => TokenFault::Forged,
+        TokenRefused::Token { .. } => TokenFault::Refused,
     }
 }
 

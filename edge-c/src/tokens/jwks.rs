@@ -1,11 +1,12 @@
 //! The keys that an issuer publishes: fetched ahead of their age, at once for a name that is not known, by one request for
 //! all who wait.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use common::limits;
-use common::oauth::{KeyCache, KeySet, TokenError, Verified, verify};
+use common::oauth::{KeyCache, KeySet, Rules, TokenError, Verified, verify};
 use common::policy::allow_list::Url;
 use common::runtime::clock;
 
@@ -22,6 +23,8 @@ pub(super) struct Jwks {
     cache: Mutex<KeyCache>,
     /// Whoever holds it fetches; the others wait for what comes.
     turn: tokio::sync::Mutex<()>,
+    /// Somebody who could not wait met a key name that is not known.
+    is_wanted: AtomicBool,
 }
 
 /// Why there is no verdict, or a bad one.
@@ -40,12 +43,27 @@ impl Jwks {
             opened: clock::now(),
             cache: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
+            is_wanted: AtomicBool::new(false),
         }
     }
 
     /// The keys that there are, without fetching any.
     pub(super) fn at_hand(&self) -> Option<Arc<KeySet>> {
         self.cache().keys(clock::now()).cloned()
+    }
+
+    /// Judges by the keys at hand; `None` without any. Keys for a name that is not known are fetched soon after.
+    pub(super) fn verify_now(
+        &self,
+        token: &str,
+        rules: &Rules,
+    ) -> Option<Result<Verified, TokenError>> {
+        let keys = self.at_hand()?;
+        let verified = verify(token, &keys, None, rules, clock::unix_now());
+        if verified == Err(TokenError::UnknownKey) {
+            self.is_wanted.store(true, Ordering::Relaxed);
+        }
+        Some(verified)
     }
 
     pub(super) async fn verify(
@@ -76,7 +94,11 @@ impl Jwks {
         let age = self.cache().age(now);
         let age = age.unwrap_or_else(|| now.saturating_duration_since(self.opened));
         metrics.keys_age(&issuer.name, age.as_secs());
-        let begins = self.cache().begin(now);
+        let is_wanted = self.is_wanted.swap(false, Ordering::Relaxed);
+        let begins = {
+            let mut cache = self.cache();
+            cache.begin(now) || (is_wanted && cache.begin_for_unknown_key(now))
+        };
         if begins {
             let _turn = self.turn.lock().await;
             drop(self.fetch((issuer, fetcher, metrics)).await);

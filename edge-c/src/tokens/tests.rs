@@ -265,6 +265,33 @@ async fn who_cannot_wait_gets_a_verdict_by_the_keys_at_hand() {
 }
 
 #[tokio::test]
+async fn a_key_that_somebody_who_cannot_wait_has_met_is_fetched_soon() {
+    let (old, new) = (Signer::ec("k1"), Signer::ec("k2"));
+    let lab = Lab::start(&old.jwks()).await;
+    lab.verify(&old.token(&lab.claims("bob"))).await.unwrap();
+    lab.issuer.set("/jwks", 200, &new.jwks());
+    let own = domain().name;
+    let token = new.token(&lab.claims("alice"));
+    assert_eq!(
+        error(lab.verifier.verify_now(&own, &token)),
+        TokenError::UnknownKey
+    );
+
+    let known = async {
+        while lab.verifier.verify_now(&own, &token).is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let fetched = tokio::select! {
+        () = lab.verifier.run() => false,
+        known = tokio::time::timeout(Duration::from_secs(20), known) => known.is_ok(),
+    };
+
+    assert!(fetched);
+    assert_eq!(lab.issuer.times_asked("/jwks"), 2);
+}
+
+#[tokio::test]
 async fn verdicts_are_counted_by_issuer_and_outcome() {
     let mut registry = Registry::default();
     let metrics = TokenMetrics::register(&mut registry);

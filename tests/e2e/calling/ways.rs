@@ -2,19 +2,23 @@
 //! lines that are neither sound nor pictures.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
+use common::testing::issuer::Issuer as Signer;
+use serde_json::json;
 use support::netns;
 use support::pair::Size;
 use support::sip::agent::{Agent, Dialog, SDP};
 use support::sip::registrar::TOKEN;
 use support::sip::voice::{Voice, audio_address, keys_of};
 use support::tls_client::Dialer;
+use toml::toml;
 
 use super::ending::hears;
 use super::scenario;
 use super::scene::{ALICE, BOB, DESK, Scene, Setup, first, tone, user, usual};
-use crate::stage::{DOMAIN, edge_name};
+use crate::stage::{DOMAIN, Stage, edge_name};
 
 #[test]
 fn media_goes_over_tcp_where_the_datagrams_of_the_link_are_blocked() {
@@ -183,6 +187,90 @@ fn a_client_registers_with_a_token_where_the_registrar_takes_tokens() {
     let mut talk = scenario::connect((&mut alice, &outer), (&mut desk, &inner));
     scenario::bye(&mut desk, &mut talk.called, &mut alice);
     assert!(!scene.stage().logs().contains(TOKEN), "a token is a secret");
+}
+
+/// Whose tokens count where the edge verifies them.
+static SIGNER: LazyLock<Signer> = LazyLock::new(|| Signer::ec("k1"));
+
+fn verify_tokens(stage: &mut Stage) {
+    let file = stage.path().join("issuer.json");
+    std::fs::write(&file, SIGNER.jwks()).unwrap();
+    let mut issuer = toml! {
+        name = "corp"
+        kind = "static"
+        issuer = "https://idp.example.com"
+        audiences = ["urn:edge:sip"]
+        algorithms = ["ES256"]
+    };
+    issuer.insert(
+        "keys".to_owned(),
+        vec![file.to_string_lossy().into_owned()].into(),
+    );
+    let core = &mut stage.pair.cores[0];
+    core.config_mut()
+        .insert("issuer".to_owned(), vec![issuer].into());
+    core.set("sip", "tokens", "verify");
+}
+
+#[test]
+fn a_token_that_the_edge_has_verified_registers_and_no_other_reaches_the_registrar() {
+    let mut scene = Scene::pair_with(&Setup {
+        challenges: false,
+        more: verify_tokens,
+        ..Setup::USUAL
+    });
+    let (mut alice, home) = scene.agent(ALICE);
+    let (mut desk, inside) = scene.inner_agent(DESK);
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = since_1970.unwrap().as_secs();
+    let token = |signer: &Signer, name: &str, expires: u64| {
+        let claims = json!({ "iss": "https://idp.example.com", "aud": "urn:edge:sip", "sub": name, "exp": expires });
+        format!("Authorization: Bearer {}\r\n", signer.token(&claims))
+    };
+    let own = user(ALICE);
+
+    // More often than an attacker may.
+    for _ in 0..8 {
+        let answer = alice.register_with(300, &token(&SIGNER, &own, now - 60));
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), Some(401), "{answer:#?}");
+        let challenge = answer.header("www-authenticate").unwrap();
+        assert!(
+            challenge.starts_with("Bearer realm=\"example.com\""),
+            "{challenge}"
+        );
+        assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
+    }
+    for wrong in [
+        token(&SIGNER, &user(BOB), now + 600),
+        token(&Signer::ec("k1"), &own, now + 600),
+    ] {
+        let answer = alice.register_with(300, &wrong).unwrap();
+        assert_eq!(answer.status(), Some(401), "{answer:#?}");
+    }
+    let good = token(&SIGNER, &own, now + 600);
+    let answer = alice.register_with(300, &good).unwrap();
+    assert_eq!(answer.status(), Some(200), "{answer:#?}\n{}", scene.logs());
+
+    let outer = Voice::new(&home.place, home.address, true).unwrap();
+    let inner = Voice::new(&inside.place, inside.address, false).unwrap();
+    let mut talk = scenario::connect((&mut alice, &outer), (&mut desk, &inner));
+    scenario::bye(&mut desk, &mut talk.called, &mut alice);
+    let core = &scene.stage().pair.cores[0];
+    let page = core.ask_admin("/metrics").unwrap().1;
+    for (reason, count) in [("expired_token", 8), ("wrong_token", 2)] {
+        let line = format!("edge_sip_refusals_total{{reason=\"{reason}\"}} {count}");
+        assert!(page.contains(&line), "{line}\n{page}");
+    }
+    // Only the forged one was an attack.
+    assert!(
+        page.contains("edge_sip_authentication_failures_total 1\n"),
+        "{page}"
+    );
+    let logs = scene.stage().logs();
+    assert!(logs.contains("the token has expired"), "{logs}");
+    let secret = good.trim_end().rsplit(' ').next().unwrap();
+    assert!(!logs.contains(secret), "a token is a secret");
 }
 
 #[test]

@@ -183,4 +183,15 @@ pub struct IdentityPolicy {
     pub session_gate: SessionGate,
     /// Whether From may differ from To in a REGISTER.
     pub may_register_others: bool,
+    /// Whose business Bearer tokens are.
+    pub tokens: TokenPolicy,
+}
+
+/// Whose business the Bearer tokens of clients (RFC 8898) are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenPolicy {
+    /// The registrar's: they pass unread.
+    Pass,
+    /// edge-c verifies them first, and the registrar sees only good ones.
+    Verify,
 }

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::{
     Authentication, CallKey, Config, Destination, EdgeName, Event, FlowId, FlowPeer,
     IdentityPolicy, InnerNames, MediaPolicy, Node, NodeId, NodePeer, PassBodies, Proxy, Registrar,
-    RegistrarMode, Services, SessionGate, Transmit, Transport,
+    RegistrarMode, Services, SessionGate, TokenPolicy, Transmit, Transport,
 };
 use crate::id::{EdgeIndex, TrackingId};
 use crate::limits;
@@ -412,6 +412,7 @@ fn config() -> Config {
         identity: IdentityPolicy {
             session_gate: SessionGate::Off,
             may_register_others: false,
+            tokens: TokenPolicy::Pass,
         },
         flow_token_keys: FlowTokenKeys::new(&[1; 32], None),
         epoch: 1,

@@ -52,6 +52,7 @@ impl Proxy {
             self.answer_options(arrived);
             return Ok(());
         };
+        self.check_speakers_token(arrived, flow, services)?;
         let plan = self.inward_plan(&arrived.message, route.hidden.as_ref(), &speaker, now);
         let mut context = self.new_context(arrived, flow, plan)?;
         context.registrar = Some(speaker.registrar);

@@ -152,6 +152,8 @@ pub enum Proof {
     EdgeDigest,
     /// A live HTTPS session of the user from the same address.
     Session,
+    /// edge-c verified the user's token itself.
+    Token,
 }
 
 /// Why a binding ended.
@@ -210,6 +212,8 @@ pub enum RefusalReason {
     ForeignRoute,
     /// From, P-Preferred-Identity or Referred-By is not an AoR of the flow.
     ForeignIdentity,
+    /// The token is genuine, and its time is over.
+    ExpiredToken,
     /// CANCEL without its INVITE.
     NoTransaction,
     /// No session of the user.
@@ -232,6 +236,8 @@ pub enum RefusalReason {
     ThirdParty,
     /// More than two contacts, or `*` with a lifetime.
     TooManyContacts,
+    /// Nobody can say whether the token is good.
+    TokenUnverified,
     /// The registrar accepted a REGISTER that nobody proved.
     Unproved,
     /// The registrar challenges although edge-c authenticates for it.
@@ -240,6 +246,8 @@ pub enum RefusalReason {
     UnknownDestination,
     /// Wrong digest or none, in the edge's own realm.
     WrongDigest,
+    /// A token that is not good here, or not the user's.
+    WrongToken,
 }
 
 impl RefusalReason {
@@ -263,7 +271,13 @@ impl RefusalReason {
             Self::UnknownDestination => {
                 "name the host in `hosts` of a registrar if it is one of yours"
             }
+            Self::ExpiredToken => "none: the client refreshes its token",
+            Self::TokenUnverified => "look whether the [[issuer]] runs and edge-c reaches it",
             Self::WrongDigest => "check user name and password of the client",
+            Self::WrongToken => {
+                "compare iss and aud of the token with [[issuer]], and its user with the address; the metric \
+                 edge_token_verdicts says more"
+            }
             Self::BindingsFull
             | Self::Body
             | Self::FlowGone
@@ -287,6 +301,7 @@ impl RefusalReason {
         match self {
             Self::BindingsFull => "bindings_full",
             Self::Body => "body",
+            Self::ExpiredToken => "expired_token",
             Self::FlowGone => "flow_gone",
             Self::ForeignIdentity => "foreign_identity",
             Self::ForeignRoute => "foreign_route",
@@ -302,11 +317,13 @@ impl RefusalReason {
             Self::ProxyRequire => "proxy_require",
             Self::StrayResponse => "stray_response",
             Self::ThirdParty => "third_party",
+            Self::TokenUnverified => "token_unverified",
             Self::TooManyContacts => "too_many_contacts",
             Self::UnknownDestination => "unknown_destination",
             Self::Unproved => "unproved",
             Self::Untrusted => "untrusted",
             Self::WrongDigest => "wrong_digest",
+            Self::WrongToken => "wrong_token",
         }
     }
 }
@@ -316,6 +333,7 @@ impl fmt::Display for RefusalReason {
         f.write_str(match self {
             Self::BindingsFull => "more registrations on one connection than allowed",
             Self::Body => "the body cannot be anchored",
+            Self::ExpiredToken => "the token has expired",
             Self::FlowGone => "the connection of the client is gone",
             Self::ForeignIdentity => "speaks for an identity that it did not register",
             Self::ForeignRoute => "asks for a route that is not ours",
@@ -331,11 +349,13 @@ impl fmt::Display for RefusalReason {
             Self::ProxyRequire => "requires an extension that the pair does not have",
             Self::StrayResponse => "a response that nobody waits for",
             Self::ThirdParty => "registers somebody else",
+            Self::TokenUnverified => "the token can't be verified now",
             Self::TooManyContacts => "too many contacts",
             Self::UnknownDestination => "no registrar and no flow for it",
             Self::Unproved => "the registrar accepted a REGISTER that nobody proved",
             Self::Untrusted => "the registrar asks for a password although edge-c verified it",
             Self::WrongDigest => "wrong digest",
+            Self::WrongToken => "the token is not good here, or another user's",
         })
     }
 }

@@ -13,7 +13,7 @@ use super::config::{Authentication, Registrar, RegistrarMode, SessionGate, Trans
 use super::context::{Arrived, Context, Hop, Plan};
 use super::output::{Event, Proof, RefusalReason};
 use super::refuse::Refuse;
-use super::{FlowId, Proxy, Services};
+use super::{FlowId, Proxy, Services, token};
 use crate::limits;
 use crate::sip::address::{Contact, NameAddr};
 use crate::sip::digest::Realm;
@@ -49,6 +49,8 @@ enum Credentials {
     Pass,
     /// They are taken off: they were for the edge, or answer no challenge of this flow.
     TakeOff,
+    /// They answer a challenge by a token: one that is out of date is no attack.
+    Token,
 }
 
 #[derive(Debug)]
@@ -110,7 +112,11 @@ impl Proxy {
         }
         let is_wildcard = check_wildcard(message)?;
         let session = self.check_session(message, &aor, flow, services)?;
-        let edge = self.check_digest(arrived, &registrar, &aor, flow, services, now)?;
+        let token = self.check_token(message, flow, std::slice::from_ref(&aor), services)?;
+        let edge = match token {
+            Some(_) => None,
+            None => self.check_digest(arrived, &registrar, &aor, flow, services, now)?,
+        };
         let state = self.registrations.flow_mut(flow);
         let state = state.ok_or(Refuse::new(480, RefusalReason::FlowGone))?;
         let bound = state.binding(&aor);
@@ -118,7 +124,9 @@ impl Proxy {
         if bound.is_none() && is_full {
             return Err(Refuse::new(403, RefusalReason::BindingsFull));
         }
+        let is_for_edge = token.is_some() && registrar.authentication != Authentication::Registrar;
         let proof = edge
+            .or(token)
             .or(session)
             .or_else(|| bound.map(|binding| binding.proof));
         let is_challenged = state.is_challenged(&aor, now);
@@ -145,8 +153,10 @@ impl Proxy {
             is_wildcard,
             proof,
             is_query: is_removal && proof.is_none() && !is_answer,
-            credentials: if edge.is_some() {
+            credentials: if edge.is_some() || is_for_edge {
                 Credentials::TakeOff
+            } else if is_answer && token::has_token(message) {
+                Credentials::Token
             } else if is_answer {
                 Credentials::Answer
             } else if has_credentials && proof.is_none() {

@@ -8,4 +8,5 @@ mod length;
 mod mode;
 mod register;
 mod route;
+mod token;
 mod world;

@@ -93,6 +93,35 @@ fn phones_are_asked_for_the_hashes_that_are_set_in_that_order() {
 }
 
 #[test]
+fn tokens_pass_unless_they_are_to_be_verified_and_then_there_must_be_keys() {
+    let with = |line: &str| SIP.replace("[[registrar]]", &format!("{line}\n[[registrar]]"));
+    let policy = |text: &str| parse(text).unwrap().config.sip.unwrap().tokens;
+    let issuer = |kind: &str| {
+        format!(
+            "[[issuer]]\nname = \"corp\"\nissuer = \"https://idp.example.com\"\naudiences = [\"urn:uc\"]\n{kind}\n"
+        )
+    };
+    let verify = with("tokens = \"verify\"");
+
+    assert_eq!(policy(SIP), TokenPolicy::Pass);
+    let keys = issuer("kind = \"jwks\"");
+    assert_eq!(policy(&format!("{verify}{keys}")), TokenPolicy::Verify);
+    let asked = issuer("kind = \"uds\"");
+    assert_snapshot!(errors(&format!("{verify}{asked}")), @r#"
+    error: /etc/edge/edge-c.toml:20: `sip.tokens` needs keys to verify tokens with
+        found: "verify"
+        allowed: an [[issuer]] of kind "jwks" or "static", or tokens = "pass"
+    1 error in the configuration
+    "#);
+    assert_snapshot!(errors(&with("tokens = \"check\"")), @r#"
+    error: /etc/edge/edge-c.toml:20: `sip.tokens` is not one of the words allowed
+        found: "check"
+        allowed: "pass", "verify"
+    1 error in the configuration
+    "#);
+}
+
+#[test]
 fn the_realm_of_phones_is_the_first_host_unless_it_is_set() {
     let edge = |more: &str| {
         let text = format!("{SIP}authentication = \"edge\"\n{more}");

@@ -3,9 +3,13 @@
 use common::id::CoreId;
 use common::redact::Secret;
 use common::session::{HomeCluster, Method, UserName};
+use common::sip::auth::TokenFault;
 use common::sip::digest::Algorithm;
+use common::testing::issuer::Issuer as Signer;
+use serde_json::json;
 
 use super::*;
+use crate::config::tokens::IssuerKind;
 use crate::sessions::{self, NewSession, Selection, Sessions, SystemRandom};
 use crate::sip::passwords::{Passwords, Stored};
 use crate::sip::users::{Users, is_gone};
@@ -199,4 +203,62 @@ async fn the_gate_asks_for_a_session_and_a_revoked_one_closes_the_connection() {
         client.frame().await.unwrap(),
         Frame::Close(FlowClose::Revoked)
     ) {}
+}
+
+#[tokio::test]
+async fn a_phones_token_is_judged_like_any_other_and_must_be_its_users() {
+    let lab = crate::testing::World::start(&[&["a1.example.com"], &["idp.example.com"]]).await;
+    let signer = Signer::ec("k1");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("issuer.json");
+    std::fs::write(&file, signer.jwks()).unwrap();
+    let mut issuer = crate::testing::TestIssuer::start(&lab).await.config();
+    issuer.kind = IssuerKind::Static {
+        keys: vec![file],
+        decryption_key: None,
+    };
+    let iss = issuer.rules.issuer.clone().unwrap();
+    let passwords = Passwords::new(Vec::new(), Stored::default());
+    let users =
+        Users::new(sessions(), Arc::new(passwords)).with_tokens(Arc::new(lab.verifier(&[issuer])));
+    let now = clock::unix_now().0;
+    let token = |user: &str, audience: &str, expires: u64| {
+        signer.token(&json!({ "iss": iss, "aud": audience, "sub": user, "exp": expires }))
+    };
+    let check = |aor: &str, token: &str| {
+        let (user, host) = aor.split_once('@').unwrap();
+        let aor = Aor::new(user.as_bytes(), host.as_bytes()).unwrap();
+        users.check_token(&aor, token)
+    };
+    let good = token("1001", "urn:edge", now + 600);
+    let by_mail = token("1001@lab.test", "urn:edge", now + 600);
+    let (head, _) = good.rsplit_once('.').unwrap();
+    let forged = format!("{head}.{}", "A".repeat(86));
+
+    for (aor, token, expected) in [
+        ("1001@lab.test", &good, Ok(())),
+        ("1001@lab.test", &by_mail, Ok(())),
+        ("1002@lab.test", &good, Err(TokenFault::Refused)),
+        ("1001@other.test", &by_mail, Err(TokenFault::Refused)),
+        (
+            "1001@lab.test",
+            &token("1001", "urn:other", now + 600),
+            Err(TokenFault::Refused),
+        ),
+        (
+            "1001@lab.test",
+            &token("1001", "urn:edge", now - 60),
+            Err(TokenFault::Expired),
+        ),
+        ("1001@lab.test", &forged, Err(TokenFault::Forged)),
+        (
+            "1001@lab.test",
+            &"opaque".to_owned(),
+            Err(TokenFault::Refused),
+        ),
+    ] {
+        assert_eq!(check(aor, token), expected, "{aor}");
+    }
+    let aor = Aor::new(b"1001", b"lab.test").unwrap();
+    assert_eq!(users.authorization_server(&aor), Some(iss));
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::super::config::Authentication;
 use super::super::context::{Context, Hop};
 use super::super::output::{Event, Proof, RefusalReason, Side, UnboundReason};
 use super::super::response::strip_auth_int;
@@ -33,7 +34,7 @@ impl Proxy {
             return;
         };
         match code {
-            401 | 407 if register.proof == Some(Proof::EdgeDigest) => {
+            401 | 407 if is_proved_for_edge(context, &register) => {
                 self.events.push_back(Event::Refused {
                     from: Side::Flow(context.flow),
                     code: Some(500),
@@ -58,7 +59,8 @@ impl Proxy {
             }
             200..=299 => {
                 let proof = register.proof.or_else(|| {
-                    let is_answer = register.credentials == Credentials::Answer;
+                    let is_answer = [Credentials::Answer, Credentials::Token];
+                    let is_answer = is_answer.contains(&register.credentials);
                     is_answer.then_some(Proof::Challenge)
                 });
                 let Some(proof) = proof else {
@@ -256,4 +258,11 @@ impl Proxy {
         }
         edit.into_bytes()
     }
+}
+
+/// Whether edge-c has taken the registrar's place, and let the client in.
+fn is_proved_for_edge(context: &Context, register: &Register) -> bool {
+    let is_proved = matches!(register.proof, Some(Proof::EdgeDigest | Proof::Token));
+    let registrar = context.registrar.as_ref();
+    is_proved && registrar.is_some_and(|one| one.authentication != Authentication::Registrar)
 }

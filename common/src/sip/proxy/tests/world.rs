@@ -9,8 +9,10 @@ use bytes::Bytes;
 use crate::id::{EdgeIndex, TrackingId};
 use crate::net::{ClientAddr, Deployment, Host};
 use crate::redact::Secret;
+use crate::sip::auth::TokenFault;
 use crate::sip::digest::{Algorithm, HashSource};
 use crate::sip::flow_token::FlowTokenKeys;
+use crate::sip::identity::Aor;
 use crate::sip::message::{Message, Method};
 use crate::sip::name::Name;
 use crate::sip::proxy::*;
@@ -61,7 +63,7 @@ impl BodyAnchor for Bodies {
     }
 }
 
-/// User 1001 with the password "secret"; a session from one address.
+/// User 1001 with the password "secret" and the token "good"; a session from one address.
 #[derive(Debug, Default)]
 pub(super) struct Users {
     pub(super) signed_in: Option<IpAddr>,
@@ -77,6 +79,20 @@ impl HashSource for Users {
     fn is_signed_in(&self, username: &str, address: Option<IpAddr>) -> bool {
         let is_there = |at: IpAddr| address.is_none_or(|address| address == at);
         username == "1001" && self.signed_in.is_some_and(is_there)
+    }
+
+    fn check_token(&self, aor: &Aor, token: &str) -> Result<(), TokenFault> {
+        match token {
+            "good" if aor.as_str() == "1001@lab.test" => Ok(()),
+            "over" => Err(TokenFault::Expired),
+            "made-up" => Err(TokenFault::Forged),
+            "early" => Err(TokenFault::Unavailable),
+            _ => Err(TokenFault::Refused),
+        }
+    }
+
+    fn authorization_server(&self, _: &Aor) -> Option<String> {
+        Some("https://idp.lab.test".to_owned())
     }
 }
 
@@ -126,6 +142,7 @@ pub(super) fn config() -> Config {
         identity: IdentityPolicy {
             session_gate: SessionGate::Off,
             may_register_others: false,
+            tokens: TokenPolicy::Pass,
         },
         flow_token_keys: FlowTokenKeys::new(&[7; 32], None),
         epoch: 1,
