@@ -31,6 +31,8 @@ const HEADER: &str = "<?xml version='1.0'?><stream:stream to='example.com' xmlns
     xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>";
 const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
 const LONG: Duration = Duration::from_secs(60);
+/// Enough to connect on a busy machine.
+const SHORT: Duration = Duration::from_secs(2);
 
 /// An edge that listens, a core that serves example.com, and a drain.
 struct Scene {
@@ -402,7 +404,7 @@ async fn plaintext_in_place_of_a_handshake_reaches_nobody() {
 
 #[tokio::test]
 async fn a_slow_client_is_closed_however_busy_it_is() {
-    let scene = scene(Duration::from_millis(300)).await;
+    let scene = scene(SHORT).await;
     let mut silent = scene.connect().await;
     let mut client = scene.started().await;
     let mut dripping = scene.connect().await;
@@ -424,7 +426,7 @@ async fn a_slow_client_is_closed_however_busy_it_is() {
 
 #[tokio::test]
 async fn a_core_that_never_opens_the_gate_has_its_client_closed() {
-    let mut scene = scene(Duration::from_millis(500)).await;
+    let mut scene = scene(SHORT).await;
     let (mut client, mut core) = scene.joined().await;
 
     let (_, is_orderly) = hear_all(&mut client).await;
@@ -437,12 +439,13 @@ async fn a_core_that_never_opens_the_gate_has_its_client_closed() {
 
 #[tokio::test]
 async fn limits_end_with_authentication() {
-    let mut scene = scene(Duration::from_millis(500)).await;
+    let mut scene = scene(SHORT).await;
     let (mut client, mut core) = scene.joined().await;
     core.tell(Frame::Gate(Gate::Open)).await;
     core.tell(message("<success/>")).await;
     hear(&mut client, "<success/>").await;
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    // The time for the login is over for certain, as it began earlier.
+    tokio::time::sleep(SHORT).await;
     let sent = "x".repeat(3 * limits::XMPP_LOGIN_BYTES_MAX);
 
     let mut received = 0;
