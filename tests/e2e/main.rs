@@ -7,6 +7,7 @@
     reason = "helpers of tests; a failure ends the test that called them"
 )]
 
+mod alerts;
 mod allow_list;
 mod bulk;
 mod calling;
