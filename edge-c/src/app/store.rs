@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use common::limits;
 use common::net::Domain;
+use common::redact::{self, Secret};
 use common::runtime::admin::Condition;
 use common::runtime::clock;
 use common::runtime::exit::RunError;
@@ -33,6 +34,11 @@ pub(super) fn open(
     let (sessions, tls) = settings::session_config(config, dns, metrics, sink).map_err(unusable)?;
     let random = Arc::new(SystemRandom);
     let sessions = Sessions::open(sessions, random, clock::unix_now()).map_err(unusable)?;
+    // All nodes with this key, in all their lives, have the same hash for a name in their logs.
+    let names = sessions.derived_key(b"edge-c names in logs 1");
+    if !redact::set_key(&Secret::new(names.map_err(unusable)?)) {
+        tracing::debug!("names in logs keep the hashes that they have had until now");
+    }
     Ok((sessions, tls))
 }
 

@@ -221,7 +221,7 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 const EXAMPLES: &str = "\
 Examples:
-  edge-c sessions list                    who is signed in, as hashes: printf alice | sha256sum | cut -c1-8
+  edge-c sessions list                    who is signed in, by the names that logs have for them
   edge-c sessions list --names --json | jq '.[] | select(.user == \"alice\")'
   edge-c sessions revoke --user alice     somebody left the company
   edge-c sessions revoke --device CSFALICE

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Admin, page};
 use crate::limits;
+use crate::redact::Redacted;
 use crate::runtime::drain::Cause;
 use crate::telemetry::LogFilter;
 
@@ -26,6 +27,8 @@ pub(super) async fn answer(admin: &Admin, request: Request<Incoming>) -> Answer 
         "/drain" if request.method() == Method::POST => start_drain(admin),
         "/drain" => refuse_method("POST"),
         "/log-filter" if request.method() == Method::PUT => set_filter(admin, request).await,
+        "/log-name" if request.method() == Method::POST => log_name(request).await,
+        "/log-name" => refuse_method("POST"),
         "/" | "/live" | "/log-filter" | "/metrics" | "/ready" | "/status" if !is_read => {
             refuse_method("GET, HEAD")
         }
@@ -49,7 +52,7 @@ async fn more(admin: &Admin, request: &Request<Incoming>) -> Answer {
         Some((status, body)) => json_answer(status, &body),
         None => plain(
             StatusCode::NOT_FOUND,
-            "there are: / /live /ready /metrics /status /log-filter /drain\n",
+            "there are: / /live /ready /metrics /status /log-filter /log-name /drain\n",
         ),
     }
 }
@@ -97,13 +100,28 @@ fn start_drain(admin: &Admin) -> Answer {
     json_answer(StatusCode::ACCEPTED, &body)
 }
 
-async fn set_filter(admin: &Admin, request: Request<Incoming>) -> Answer {
+/// What stands in this process's log for a user name or an address.
+async fn log_name(request: Request<Incoming>) -> Answer {
+    match text_of(request).await {
+        Ok(text) => plain(StatusCode::OK, format!("{}\n", Redacted::new(text.trim()))),
+        Err(refused) => refused,
+    }
+}
+
+async fn text_of(request: Request<Incoming>) -> Result<String, Answer> {
     let body = Limited::new(request.into_body(), limits::ADMIN_BODY_BYTES_MAX);
     let Ok(body) = body.collect().await else {
-        return plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n");
+        let answer = plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n");
+        return Err(answer);
     };
-    let bytes = body.to_bytes();
-    let text = String::from_utf8_lossy(&bytes);
+    Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
+}
+
+async fn set_filter(admin: &Admin, request: Request<Incoming>) -> Answer {
+    let text = match text_of(request).await {
+        Ok(text) => text,
+        Err(refused) => return refused,
+    };
     let filter: LogFilter = match text.trim().parse() {
         Ok(filter) => filter,
         Err(error) => {

@@ -242,3 +242,20 @@ async fn a_connection_that_never_sends_its_request_is_closed() {
 
     assert!(read.is_err() || answer.is_empty() || answer.starts_with(b"HTTP/1.1 408"));
 }
+
+#[tokio::test]
+async fn it_says_what_stands_in_the_log_for_a_name() {
+    let running = running();
+    let head = "POST /log-name HTTP/1.1\r\nHost: localhost\r\n";
+
+    let (status, said) = running.send(head, "alice\n").await;
+
+    assert_eq!(status, 200);
+    let expected = crate::redact::Redacted::new("alice").to_string();
+    let (_, said) = said.split_once("\r\n\r\n").unwrap();
+    assert_eq!(said.trim(), expected);
+    let (status, _) = running
+        .send("GET /log-name HTTP/1.1\r\nHost: localhost\r\n", "")
+        .await;
+    assert_eq!(status, 405);
+}
