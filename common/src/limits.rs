@@ -249,8 +249,11 @@ pub const ALLOW_LIST_SHOWN_CHARS_MAX: usize = 120;
 /// Most events that one sliding window counts: each costs 16 octets for each key.
 pub const RATE_LIMIT_COUNT_MAX: usize = 1000;
 
-/// Authorisation failures of one address that are forgiven; the next one blocks it.
+/// Wrong passwords of one user at one address, and forgeries of one address, that are forgiven; the next one blocks.
 pub const JAIL_FAILURES_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
+/// Wrong passwords of one address that are forgiven, whoever's they are: the day after passwords expire, an office behind
+/// one NAT has many users with two or three each.
+pub const JAIL_ADDRESS_FAILURES_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
 /// Most failures that configuration may forgive: each counted one is remembered.
 pub const JAIL_FAILURES_SETTING_MAX: u32 = 900;
 /// Most refused addresses that the status shows.
@@ -259,8 +262,12 @@ pub const JAIL_SHOWN_MAX: usize = 50;
 pub const JAIL_WINDOW: Duration = Duration::from_secs(600);
 /// How long an address is refused.
 pub const JAIL_BLOCK: Duration = Duration::from_secs(600);
-/// Most addresses that are remembered for their failures, and as many that are refused: some 20 MB at worst.
+/// Most addresses that are remembered for forgeries, as many users at an address for wrong passwords, and as many of each
+/// that are refused: some 40 MB at worst.
 pub const JAIL_ADDRESSES_MAX: usize = 50_000;
+/// Most addresses that are remembered for the wrong passwords of all their users, of which there may be many: some 20 MB at
+/// worst.
+pub const JAIL_PASSWORD_ADDRESSES_MAX: usize = 10_000;
 
 /// Most service domains: a table of them goes to every edge-e.
 pub const DOMAINS_MAX: usize = 10_000;
@@ -465,6 +472,8 @@ pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// A request on which no byte moves in either direction is given up after this time: above what inner servers may take.
 pub const HTTP_STALL_TIMEOUT: Duration = Duration::from_secs(330);
+/// The most that configuration may set for it: a request that stands still holds a place on the link.
+pub const HTTP_STALL_TIMEOUT_SETTING_MAX: Duration = Duration::from_secs(3_600);
 // --- sign-in: UDS ---
 
 /// How long a TCP connection to an inner node may take: inside networks answer in milliseconds, and the next node waits.

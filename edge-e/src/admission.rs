@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use common::limits;
-use common::policy::jail::{Ban, Jail, Sentence};
+use common::policy::jail::{Ban, Jail, Offence, Sentence, UserTag, Whom};
 use common::policy::rate_limit::{Quota, Rate, SlidingWindows, TokenBuckets, TooOften, network_of};
 use common::time::UnixTime;
 
@@ -54,6 +54,46 @@ pub enum NotAdmitted {
     /// `connections_per_second_per_address` is exceeded.
     #[error("connections_per_second_per_address exceeded")]
     TooOften,
+}
+
+/// Why a sign-in is not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoSignIn {
+    /// The address was blocked while the connection was open.
+    #[error("the address is blocked after authorisation failures")]
+    AddressBlocked {
+        /// For how long.
+        left: Duration,
+    },
+    /// `sign_in_per_address` is exceeded.
+    #[error("sign_in_per_address exceeded")]
+    TooOften(#[from] TooOften),
+    /// Too many wrong passwords of this user came from the address.
+    #[error("the user is blocked at this address after wrong passwords")]
+    UserBlocked {
+        /// For how long.
+        left: Duration,
+    },
+}
+
+impl NoSignIn {
+    /// How long the client has to wait.
+    #[must_use]
+    pub const fn retry_after(&self) -> Duration {
+        match self {
+            Self::AddressBlocked { left } | Self::UserBlocked { left } => *left,
+            Self::TooOften(too_often) => too_often.retry_after,
+        }
+    }
+}
+
+/// Somebody who was let in until now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// Who it is.
+    pub whom: Whom,
+    /// For how long.
+    pub time: Duration,
 }
 
 /// A connection that was let in; it counts until this is dropped.
@@ -153,41 +193,69 @@ impl Admission {
         })
     }
 
-    /// Lets a request without a session through, or not.
+    /// Lets a request without a session through, or not; `user` is who the client says it is, if it says so.
     ///
     /// # Errors
-    /// [`TooOften`] says when the address may ask again.
-    pub fn admit_sign_in(&self, address: IpAddr, now: Instant) -> Result<(), TooOften> {
+    /// [`NoSignIn`] says why not, and when the client may ask again.
+    pub fn admit_sign_in(
+        &self,
+        address: IpAddr,
+        user: Option<UserTag>,
+        now: Instant,
+    ) -> Result<(), NoSignIn> {
         let mut state = self.lock();
         // A connection that was open when its address was blocked.
         if let Some(until) = state.jail.blocked_until(address, now) {
-            let retry_after = until.saturating_duration_since(now);
-            return Err(TooOften { retry_after });
+            let left = until.saturating_duration_since(now);
+            return Err(NoSignIn::AddressBlocked { left });
         }
-        state.sign_ins.admit(network_of(address), now)
+        let until = user.and_then(|user| state.jail.user_blocked_until(address, user, now));
+        if let Some(until) = until {
+            let left = until.saturating_duration_since(now);
+            return Err(NoSignIn::UserBlocked { left });
+        }
+        state.sign_ins.admit(network_of(address), now)?;
+        Ok(())
     }
 
-    /// Counts a forged cookie or a wrong password; gives for how long the address is blocked if this was one too many.
-    pub fn fail(&self, address: IpAddr, now: Instant) -> Option<Duration> {
+    /// Counts a failure; gives who is blocked if this was one too many.
+    pub fn fail(&self, address: IpAddr, offence: Offence, now: Instant) -> Option<Blocked> {
         let mut state = self.lock();
-        let was_blocked = state.jail.blocked_until(address, now).is_some();
-        let sentence = state.jail.fail(address, now);
-        drop(state);
-        let blocked = match sentence {
-            Sentence::Blocked { until } if !was_blocked => {
-                Some(until.saturating_duration_since(now))
+        let was_blocked = match offence {
+            Offence::WrongPassword(Some(user)) => {
+                state.jail.user_blocked_until(address, user, now).is_some()
             }
-            Sentence::Blocked { .. } | Sentence::Counted | Sentence::Exempt => None,
+            Offence::Forgery | Offence::WrongPassword(None) => false,
         };
-        if let (Some(time), Some(tell)) = (blocked, self.tell.get()) {
-            tell(network_of(address), time);
+        let was_address_blocked = state.jail.blocked_until(address, now).is_some();
+        let sentence = state.jail.fail(address, offence, now);
+        drop(state);
+        let Sentence::Blocked { whom, until } = sentence else {
+            return None;
+        };
+        let time = until.saturating_duration_since(now);
+        match whom {
+            Whom::Address if was_address_blocked => return None,
+            Whom::User if was_blocked => return None,
+            Whom::Address => {
+                if let Some(tell) = self.tell.get() {
+                    tell(network_of(address), time);
+                }
+            }
+            // Other edges count by themselves: what is told to them is for whole addresses.
+            Whom::User => {}
         }
-        blocked
+        Some(Blocked { whom, time })
     }
 
     /// How many addresses are blocked.
     pub fn jailed(&self, now: Instant) -> usize {
         self.lock().jail.blocked(now)
+    }
+
+    /// How many users are blocked at an address.
+    pub fn jailed_users(&self, now: Instant) -> usize {
+        self.lock().jail.blocked_users(now)
     }
 
     /// Some of the addresses that are blocked, and for how long.
@@ -250,161 +318,4 @@ fn sign_ins(limits: &Limits) -> SlidingWindows<IpAddr> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use common::config::section;
-    use common::policy::jail::JailPolicy;
-    use common::runtime::clock;
-
-    const LIMITS: Limits = Limits {
-        connections_max: 3,
-        connections_per_address_max: 2,
-        connections_per_second_per_address: 100,
-        sign_in_per_address: section::Rate {
-            count: 2,
-            window: Duration::from_secs(60),
-        },
-        jail: JailPolicy {
-            failures_max: limits::JAIL_FAILURES_MAX,
-            window: limits::JAIL_WINDOW,
-            block: limits::JAIL_BLOCK,
-            exempt: Vec::new(),
-        },
-    };
-
-    fn address(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn connections_count_for_their_address_and_for_all() {
-        let admission = Admission::new(LIMITS);
-        let now = clock::now();
-        let first = admission.admit(address("192.0.2.1"), now).unwrap();
-        let _second = admission.admit(address("192.0.2.1"), now).unwrap();
-
-        assert_eq!(
-            admission.admit(address("192.0.2.1"), now).map(drop),
-            Err(NotAdmitted::AddressFull)
-        );
-        let _third = admission.admit(address("192.0.2.2"), now).unwrap();
-        assert_eq!(
-            admission.admit(address("192.0.2.3"), now).map(drop),
-            Err(NotAdmitted::Full)
-        );
-
-        drop(first);
-        assert!(admission.admit(address("192.0.2.1"), now).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_ipv6_client_is_its_whole_network() {
-        let admission = Admission::new(LIMITS);
-        let now = clock::now();
-        let _first = admission.admit(address("2001:db8::1"), now).unwrap();
-        let _second = admission.admit(address("2001:db8::2"), now).unwrap();
-
-        assert_eq!(
-            admission.admit(address("2001:db8::3"), now).map(drop),
-            Err(NotAdmitted::AddressFull)
-        );
-        assert!(admission.admit(address("2001:db8:0:1::1"), now).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn new_connections_are_limited_by_the_second() {
-        let admission = Admission::new(Limits {
-            connections_per_second_per_address: 2,
-            ..LIMITS
-        });
-        let now = clock::now();
-        for _ in 0..2 {
-            admission.admit(address("192.0.2.1"), now).unwrap();
-        }
-
-        assert_eq!(
-            admission.admit(address("192.0.2.1"), now).map(drop),
-            Err(NotAdmitted::TooOften)
-        );
-        assert!(
-            admission
-                .admit(address("192.0.2.1"), now + Duration::from_secs(1))
-                .is_ok()
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn sign_ins_are_limited_apart() {
-        let admission = Admission::new(LIMITS);
-        let now = clock::now();
-        admission.admit_sign_in(address("192.0.2.1"), now).unwrap();
-        admission.admit_sign_in(address("192.0.2.1"), now).unwrap();
-
-        assert!(admission.admit_sign_in(address("192.0.2.1"), now).is_err());
-        assert!(admission.admit_sign_in(address("192.0.2.2"), now).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_address_is_blocked_for_a_while_after_too_many_failures() {
-        let admission = Admission::new(LIMITS);
-        let (now, guesser) = (clock::now(), address("192.0.2.1"));
-        for _ in 0..5 {
-            assert_eq!(admission.fail(guesser, now), None);
-        }
-        assert!(admission.admit(guesser, now).is_ok());
-
-        assert_eq!(admission.fail(guesser, now), Some(limits::JAIL_BLOCK));
-
-        assert_eq!(admission.fail(guesser, now), None, "told once");
-        let refused = admission.admit(guesser, now).map(drop);
-        assert_eq!(refused, Err(NotAdmitted::Jailed));
-        assert!(admission.admit_sign_in(guesser, now).is_err());
-        assert!(admission.admit(address("192.0.2.2"), now).is_ok());
-        assert_eq!(admission.jailed_addresses(now).len(), 1);
-        assert!(admission.admit(guesser, now + limits::JAIL_BLOCK).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_one_edge_blocks_is_told_once_and_blocked_by_another() {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let (here, there) = (Admission::new(LIMITS), Admission::new(LIMITS));
-        let heard = Arc::clone(&told);
-        here.on_block(move |network, time| heard.lock().unwrap().push((network, time)));
-        let (now, guesser) = (clock::now(), address("192.0.2.1"));
-        for _ in 0..9 {
-            here.fail(guesser, now);
-        }
-        let told = told.lock().unwrap().clone();
-        assert_eq!(told, [(guesser, limits::JAIL_BLOCK)]);
-
-        let ban = Ban {
-            network: guesser,
-            until: UnixTime(1_000).plus(limits::JAIL_BLOCK),
-        };
-        there.block(&[ban], now, UnixTime(1_000));
-
-        let refused = there.admit(guesser, now).map(drop);
-        assert_eq!(refused, Err(NotAdmitted::Jailed));
-        assert!(there.admit(address("192.0.2.2"), now).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_reload_lets_nobody_out_unless_it_is_about_that() {
-        let admission = Admission::new(LIMITS);
-        let (now, guesser) = (clock::now(), address("192.0.2.1"));
-        for _ in 0..6 {
-            admission.fail(guesser, now);
-        }
-
-        admission.set_limits(Limits {
-            connections_max: 7,
-            ..LIMITS
-        });
-        assert_eq!(admission.jailed(now), 1);
-
-        let mut limits = LIMITS;
-        limits.jail.exempt.push("192.0.2.1/32".parse().unwrap());
-        admission.set_limits(limits);
-        assert_eq!(admission.jailed(now), 0);
-    }
-}
+mod tests;

@@ -3,22 +3,19 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use common::config::Loaded;
 use common::config::name_server::NameServer;
-use common::config::pem::FileError;
-use common::config::section::Identity;
-use common::config::{ConfigErrors, Loaded};
 use common::limits;
 use common::link::trouble::LastTrouble;
 use common::runtime::admin::{self, Admin, Condition, Readiness};
 use common::runtime::drain::Drain;
 use common::runtime::exit::RunError;
 use common::runtime::expiry::Expiry;
-use common::runtime::reload::{self, FileWatch, Hangups, ReloadMetrics};
+use common::runtime::reload::ReloadMetrics;
 use common::runtime::supervise::Supervisor;
 use common::runtime::telemetry::LogControl;
 use common::runtime::udp::BulkSocket;
@@ -27,23 +24,23 @@ use common::runtime::workers::seats::Seats;
 use common::runtime::{clock, dns, greeting, lifecycle, listen};
 use common::tls::config::{self as tls, Certificates};
 use prometheus_client::registry::Registry;
-use rustls::ServerConfig;
-use rustls::sign::CertifiedKey;
 use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::admission::Admission;
-use crate::config::{Config, Link};
+use crate::config::Config;
 use crate::cores::Cores;
-use crate::link_server::{LinkServer, Settings};
+use crate::link_server::LinkServer;
 use crate::listener::front::Front;
-use crate::listener::https::Https;
+use crate::listener::https::{self, Https};
 use crate::listener::media;
 use crate::listener::sip::Sip;
-use crate::listener::websocket::Websockets;
 use crate::listener::xmpp::Xmpp;
 use crate::metrics::{Listener, Metrics};
 use crate::names::Names;
+
+mod reload;
+mod settings;
 
 /// Serves until `shutdown` resolves, then drains.
 ///
@@ -158,7 +155,8 @@ struct App {
 
 impl App {
     fn new(config: &Config, metrics: Metrics) -> Result<Self, RunError> {
-        let (default, others) = certificates(&config.public.certificates).map_err(unusable)?;
+        let (default, others) =
+            settings::certificates(&config.public.certificates).map_err(unusable)?;
         let certificates = Arc::new(Certificates::new(default, others));
         let tls = tls::public_server(Arc::clone(&certificates)).map_err(unusable)?;
         let cores: Arc<Cores> = Arc::default();
@@ -173,7 +171,7 @@ impl App {
         });
         let sip_front = Front {
             admission: Arc::clone(&admission),
-            tls: Arc::new(without_alpn(&tls)),
+            tls: Arc::new(settings::without_alpn(&tls)),
             metrics: metrics.clone(),
             workers: workers.clone(),
             listener: Listener::Sip,
@@ -186,19 +184,21 @@ impl App {
             &tls,
         ));
         let https = Arc::new(Https {
-            websockets: websockets(config, &sip, &xmpp),
+            websockets: settings::websockets(config, &sip, &xmpp),
             cores: Arc::clone(&cores),
-            admission: Arc::clone(&admission),
-            tls: Arc::new(tls),
-            metrics: metrics.clone(),
-            workers: workers.clone(),
+            front: Front {
+                tls: Arc::new(tls),
+                listener: Listener::Public,
+                ..sip_front.clone()
+            },
+            timeouts: https::timeouts(config.public.stall_timeout),
             started: clock::now(),
         });
         let link = Arc::new(LinkServer {
             name: config.name.clone(),
             instance: greeting::instance(),
             cores: Arc::clone(&cores),
-            settings: ArcSwap::from_pointee(settings(&config.link).map_err(unusable)?),
+            settings: ArcSwap::from_pointee(settings::link(&config.link).map_err(unusable)?),
             metrics: metrics.clone(),
             seats: Seats::new(workers.count()),
             workers,
@@ -210,7 +210,7 @@ impl App {
             .map(|dns| Names::new(&config.name, dns, metrics.dns.clone()));
         let names = names.transpose().map_err(unusable)?.map(Arc::new);
         let expiry = Arc::new(Expiry::new(metrics.certificates.clone()));
-        expiry.replace(in_use(config));
+        expiry.replace(settings::in_use(config));
         Ok(Self {
             cores,
             admission,
@@ -224,55 +224,6 @@ impl App {
             names,
             metrics,
         })
-    }
-
-    /// Reads the configuration and the files it names again whenever one of them changes.
-    async fn keep_current(
-        &self,
-        loaded: &Loaded<Config>,
-        metrics: ReloadMetrics,
-        supervisor: &Supervisor,
-    ) -> Result<(), RunError> {
-        let hangups = Hangups::listen().map_err(unusable)?;
-        let watch = FileWatch::new(watched(loaded), hangups).await;
-        let app = self.clone();
-        let file = loaded.file.clone();
-        let started = loaded.settings.clone();
-        let apply = move || {
-            let loaded = Config::load(&file, clock::unix_now()).map_err(Reload::Config)?;
-            app.apply(&loaded.config)?;
-            reload::tell_waiting(&started, &loaded.settings, LIVE);
-            Ok::<_, Reload>(watched(&loaded))
-        };
-        drop(supervisor.spawn(
-            "reload",
-            reload::keep_current("configuration", watch, metrics, apply),
-        ));
-        Ok(())
-    }
-
-    /// Takes over what may change while connections go on; all of it or nothing.
-    fn apply(&self, config: &Config) -> Result<(), Reload> {
-        let (default, others) = certificates(&config.public.certificates)?;
-        let settings = settings(&config.link).map_err(Reload::Tls)?;
-        self.apply_names(config.dns.as_ref())?;
-        self.certificates.replace(default, others);
-        if let Some(media) = self.cores.media() {
-            media.set_tls(&settings.tls).map_err(Reload::Tls)?;
-        }
-        self.link.settings.store(Arc::new(settings));
-        self.cores.keep_only(&config.link.allowed_cores);
-        self.admission.set_limits(config.limits.clone());
-        self.expiry.replace(in_use(config));
-        Ok(())
-    }
-
-    /// Sockets are neither opened nor closed while running: [`LIVE`] does not name them.
-    fn apply_names(&self, config: Option<&NameServer>) -> Result<(), Reload> {
-        match (&self.names, config) {
-            (Some(names), Some(dns)) => names.apply(dns).map_err(Reload::File),
-            (Some(_), None) | (None, _) => Ok(()),
-        }
     }
 
     /// Starts the media thread, if this edge has media.
@@ -375,6 +326,9 @@ impl App {
         let jailed = self.admission.jailed(clock::now());
         let jailed = i64::try_from(jailed).unwrap_or(i64::MAX);
         self.metrics.jailed.set(jailed);
+        let users = self.admission.jailed_users(clock::now());
+        let users = i64::try_from(users).unwrap_or(i64::MAX);
+        self.metrics.jailed_users.set(users);
     }
 
     fn status(&self, name: &str) -> serde_json::Value {
@@ -398,7 +352,11 @@ impl App {
             .into_iter()
             .map(|(address, left)| json!({ "address": address, "seconds_left": left.as_secs() }))
             .collect();
-        json!({ "name": name, "connections": self.admission.open(), "cores": cores, "jailed": jailed })
+        let jailed_users = self.admission.jailed_users(clock::now());
+        json!({
+            "name": name, "connections": self.admission.open(), "cores": cores, "jailed": jailed,
+            "jailed_users": jailed_users,
+        })
     }
 }
 
@@ -433,96 +391,6 @@ async fn tidy(app: App, linked: Condition) {
 
 /// A readiness that is asked for every second or so need not be younger.
 const READINESS_INTERVAL: Duration = Duration::from_millis(200);
-
-/// Why a reload left everything as it was.
-#[derive(Debug, thiserror::Error)]
-enum Reload {
-    #[error("{0}")]
-    Config(ConfigErrors),
-    #[error(transparent)]
-    File(#[from] FileError),
-    #[error("{0}")]
-    Tls(String),
-}
-
-/// The settings that [`App::apply`] puts in force; all others wait for a restart.
-const LIVE: &[&str] = &[
-    "dns.contact",
-    "dns.cookie_keys",
-    "dns.edge",
-    "dns.name_servers",
-    "dns.negative_ttl",
-    "dns.rate_limit",
-    "dns.serial",
-    "dns.ttl",
-    "dns.zone",
-    "limits",
-    "link.allowed_cores",
-    "link.certificate",
-    "link.key",
-    "link.trust_anchors",
-    "public.certificates",
-];
-
-fn watched(loaded: &Loaded<Config>) -> Vec<PathBuf> {
-    let named = loaded.files.iter().map(|used| used.path.clone());
-    std::iter::once(loaded.file.clone()).chain(named).collect()
-}
-
-/// The certificates that peers see, by the keys that name them.
-fn in_use(config: &Config) -> impl Iterator<Item = (String, &Path)> {
-    let public = config.public.certificates.iter().enumerate();
-    let public = public.map(|(number, identity)| {
-        let key = format!("public.certificates[{number}]");
-        (key, identity.chain.as_path())
-    });
-    let link = config.link.identity.identity.chain.as_path();
-    public.chain(std::iter::once(("link.certificate".to_owned(), link)))
-}
-
-fn certificates(identities: &[Identity]) -> Result<(CertifiedKey, Vec<CertifiedKey>), FileError> {
-    let mut loaded = identities
-        .iter()
-        .map(Identity::load)
-        .collect::<Result<Vec<_>, _>>()?;
-    // The configuration has at least one.
-    let default = loaded.remove(0);
-    Ok((default, loaded))
-}
-
-fn settings(link: &Link) -> Result<Settings, String> {
-    let identity = link
-        .identity
-        .identity
-        .load()
-        .map_err(|error| error.to_string())?;
-    let anchors = link
-        .identity
-        .load_trust_anchors()
-        .map_err(|error| error.to_string())?;
-    let tls = tls::link_server(identity, anchors)?;
-    Ok(Settings {
-        tls: Arc::new(tls),
-        allowed_cores: link.allowed_cores.clone(),
-    })
-}
-
-/// What web pages may open, if there is anything.
-fn websockets(config: &Config, sip: &Arc<Sip>, xmpp: &Arc<Xmpp>) -> Option<Websockets> {
-    let has_sip = !config.sip.websocket_origins.is_empty();
-    let has_xmpp = !config.xmpp.websocket_origins.is_empty();
-    (has_sip || has_xmpp).then(|| Websockets {
-        sip: has_sip.then(|| Arc::clone(sip)),
-        xmpp: has_xmpp.then(|| Arc::clone(xmpp)),
-    })
-}
-
-/// The same certificates and tickets for clients that speak no HTTP.
-fn without_alpn(public: &ServerConfig) -> ServerConfig {
-    let mut config = public.clone();
-    config.alpn_protocols.clear();
-    config
-}
 
 fn unusable(cause: impl std::fmt::Display) -> RunError {
     RunError::unusable("edge-e", cause)

@@ -61,6 +61,8 @@ pub struct Public {
     pub listen: Vec<SocketAddr>,
     /// Never empty; the first is served where no other has the name that the client asks for (SNI).
     pub certificates: Vec<Identity>,
+    /// How long a request may go on without anything of it or of its answer moving.
+    pub stall_timeout: Duration,
 }
 
 /// `[sip]`: SIP clients, over TLS and in web pages.
@@ -217,9 +219,14 @@ fn public(table: &Table<'_>) -> Option<Public> {
         .iter()
         .map(|entry| Identity::read(entry, "chain", "key"))
         .collect();
+    let range = Duration::from_secs(1)..=limits::HTTP_STALL_TIMEOUT_SETTING_MAX;
+    let stall_timeout = table.or("stall_timeout", limits::HTTP_STALL_TIMEOUT, |value| {
+        value.duration(&range)
+    });
     Some(Public {
         listen,
         certificates: certificates?,
+        stall_timeout,
     })
 }
 
@@ -343,8 +350,13 @@ fn jail(table: &Table<'_>) -> JailPolicy {
     let failures = table.or("failures", default.failures_max.get(), |value| {
         value.integer(&(1..=limits::JAIL_FAILURES_SETTING_MAX))
     });
+    let of_address = default.address_failures_max;
+    let of_address_set = table.or("address_failures", of_address.get(), |value| {
+        value.integer(&(1..=limits::JAIL_FAILURES_SETTING_MAX))
+    });
     JailPolicy {
         failures_max: NonZeroU32::new(failures).unwrap_or(default.failures_max),
+        address_failures_max: NonZeroU32::new(of_address_set).unwrap_or(of_address),
         window: duration("window", default.window),
         block: duration("block", default.block),
         exempt: table.list("exempt", Value::ip_net),

@@ -3,35 +3,35 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::anyhow;
 use arc_swap::ArcSwap;
 use common::id::CoreId;
 use common::limits;
-use common::link::control::Event;
-use common::link::control::message::Command;
 use common::link::greeting::{Answer, Hello, PROTOCOL, Purpose, RefusalKind};
 use common::link::trouble::LastTrouble;
 use common::net::Domain;
 use common::runtime::drain::Signal;
-use common::runtime::pongs::Pongs;
 use common::runtime::portable::Portable;
 use common::runtime::read_ahead::ReadAhead;
 use common::runtime::trunk::server::Gate;
 use common::runtime::workers::Workers;
 use common::runtime::workers::seats::Seats;
-use common::runtime::{clock, control, greeting, listen};
-use common::telemetry::{ControlOutcome, HandshakeOutcome, LinkPurpose, LinkRefusal};
-use common::tls::{fault, identity};
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use common::runtime::{greeting, listen};
+use common::telemetry::{HandshakeOutcome, LinkPurpose, LinkRefusal};
+use common::tls::identity;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::cores::{self, Core, Cores};
+use crate::cores::{Core, Cores};
 use crate::metrics::{Admission, Listener, Metrics};
+
+mod control;
+mod not_admitted;
+mod welcome;
+
+use not_admitted::NotAdmitted;
 
 /// The product's version, as both edges state it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -241,115 +241,6 @@ impl LinkServer {
         })
     }
 
-    async fn welcome(
-        &self,
-        core: &Arc<Core>,
-        hello: &Hello,
-        mut stream: Stream,
-    ) -> Result<(), greeting::Error> {
-        let mut losses = core.losses();
-        match hello.purpose {
-            Purpose::Control => self.control(core, hello, stream).await,
-            Purpose::HttpsPool => {
-                listen::let_stand_still(stream.get_ref().0.get_ref().tcp()?)?;
-                greeting::send(&mut stream, &self.answer(None)).await?;
-                let mut builder = http1::Builder::new();
-                builder.max_buf_size(limits::LINK_READ_BUFFER_BYTES);
-                match builder.handshake(TokioIo::new(stream)).await {
-                    Ok((sender, connection)) => {
-                        core.pool().add(sender);
-                        until_lost(&mut losses, connection).await;
-                    }
-                    Err(error) => tell_ended(error),
-                }
-                Ok(())
-            }
-            Purpose::HttpsShared => {
-                greeting::send(&mut stream, &self.answer(None)).await?;
-                match shared_builder().handshake(TokioIo::new(stream)).await {
-                    Ok((sender, connection)) => {
-                        core.pool().add_shared(sender, limits::LINK_STREAMS_MAX);
-                        until_lost(&mut losses, connection).await;
-                    }
-                    Err(error) => tell_ended(error),
-                }
-                Ok(())
-            }
-            Purpose::Media => self.media(core, stream, losses).await,
-            Purpose::HttpsExchange => {
-                greeting::send(&mut stream, &self.answer(None)).await?;
-                let ended = tokio::select! {
-                    ended = core.exchanges().drive(stream) => ended,
-                    _ = losses.changed() => Ok(()),
-                };
-                if let Err(error) = ended {
-                    tell_ended(error);
-                }
-                Ok(())
-            }
-            Purpose::Streams => {
-                greeting::send(&mut stream, &self.answer(None)).await?;
-                let ended = self.streams(core, stream, losses).await?;
-                tracing::debug!(side = "link", core = %core.name(), reason = ended, "stream connection ended");
-                Ok(())
-            }
-        }
-    }
-
-    /// Media frames over TCP, because the core can't reach the trunk.
-    async fn media(
-        &self,
-        core: &Arc<Core>,
-        mut stream: Stream,
-        mut losses: watch::Receiver<u64>,
-    ) -> Result<(), greeting::Error> {
-        let Some(media) = self.cores.media() else {
-            let refused = refusal(
-                "this edge is not configured for media",
-                "add [media] to edge-e's configuration, or take it out of edge-c's",
-            );
-            return greeting::send(&mut stream, &refused).await;
-        };
-        greeting::send(&mut stream, &self.answer(None)).await?;
-        let reason = "UDP from edge-c does not arrive";
-        let remedy = "let edge-c send UDP to the addresses of link.listen, and the answers go back";
-        tracing::warn!(side = "link", core = %core.name(), reason, remedy, "media of this core goes over TCP");
-        let ended = tokio::select! {
-            ended = media.pipe(core.id()).drive(stream) => ended,
-            _ = losses.changed() => Ok(()),
-        };
-        if let Err(error) = ended {
-            tracing::debug!(side = "link", core = %core.name(), reason = %error, "media connection ended");
-        }
-        Ok(())
-    }
-
-    /// Lets streams be opened on a connection until that ends; why it did. It lives on the worker with the fewest of this
-    /// core, so that clients on every worker find one at hand.
-    async fn streams(
-        &self,
-        core: &Arc<Core>,
-        mut stream: Stream,
-        mut losses: watch::Receiver<u64>,
-    ) -> std::io::Result<String> {
-        let seat = self.seats.take(core.id());
-        stream.get_mut().0.get_mut().leave()?;
-        let (done, ended) = oneshot::channel();
-        let core = Arc::clone(core);
-        self.workers.spawn_on(seat.worker(), async move {
-            let reason = match stream.get_mut().0.get_mut().arrive() {
-                Err(error) => error.to_string(),
-                Ok(()) => tokio::select! {
-                    ended = core.streams().drive(stream) => ended.to_string(),
-                    _ = losses.changed() => "the core fell silent".to_owned(),
-                },
-            };
-            // Nobody waits for it any more only if the process goes down.
-            drop(done.send(reason));
-        });
-        Ok(ended.await.unwrap_or_else(|_| "given up".to_owned()))
-    }
-
     /// Decides about media trunks, which greet like connections of the link do.
     pub fn gate(self: Arc<Self>) -> Gate {
         Box::new(move |hello, names| {
@@ -364,87 +255,6 @@ impl LinkServer {
                 }
             }
         })
-    }
-
-    async fn control(
-        &self,
-        core: &Arc<Core>,
-        hello: &Hello,
-        mut stream: Stream,
-    ) -> Result<(), greeting::Error> {
-        let mut side = core.take_control().await;
-        greeting::send(&mut stream, &self.answer(side.machine.resume())).await?;
-        side.machine
-            .handle_connected(hello.instance, hello.resume, self.instance, clock::both());
-        let replayed = side.machine.unacknowledged();
-        let commands = &self.metrics.link.commands;
-        commands
-            .of(ControlOutcome::Replayed)
-            .inc_by(u64::try_from(replayed).unwrap_or(u64::MAX));
-        let mut pongs = Pongs::new(&self.metrics.link, core.name().as_str());
-        core.set_connected(true, clock::now());
-        if let Some(media) = self.cores.media() {
-            media.linked(core.id(), core.reports().clone());
-        }
-        self.trouble.clear();
-        let peer = stream
-            .get_ref()
-            .0
-            .get_ref()
-            .tcp()
-            .and_then(TcpStream::peer_addr)
-            .ok()
-            .map(tracing::field::display);
-        tracing::info!(core = %core.name(), peer, core_id = %core.id(), version = hello.version, "core connected");
-        let cores::ControlSide { machine, reports } = &mut *side;
-        let driving = control::drive(machine, stream, reports, |event| {
-            self.on_event(core, &mut pongs, event);
-            Vec::new()
-        });
-        let (reason, is_silence) = tokio::select! {
-            ended = driving => (ended.to_string(), ended.is_silence()),
-            // The core has given up this connection and all others before this edge could.
-            () = core.superseded() => ("a newer control connection has come".to_owned(), true),
-        };
-        if is_silence {
-            core.give_up_connections();
-        }
-        side.machine.handle_eof();
-        core.set_connected(false, clock::now());
-        if let Some(media) = self.cores.media() {
-            media.lost(core.id());
-        }
-        let remedy = "look at that edge-c: it dials again by itself as long as it runs";
-        tracing::warn!(side = "link", core = %core.name(), reason, remedy, "core disconnected");
-        self.trouble
-            .note(format!("{} has gone: {reason}", core.name()), remedy);
-        Ok(())
-    }
-
-    /// Does what happened on the control stream of `core`.
-    fn on_event(&self, core: &Core, pongs: &mut Pongs, event: Event<Command>) {
-        let commands = &self.metrics.link.commands;
-        match event {
-            Event::Applied(command) => {
-                let outcome = if self.cores.apply(core, command) {
-                    ControlOutcome::Applied
-                } else {
-                    ControlOutcome::Rejected
-                };
-                commands.of(outcome).inc();
-            }
-            // The end of the control stream tells of it too.
-            Event::PeerLost | Event::PeerReset => {}
-            Event::Pong {
-                clock_offset_ms,
-                round_trip,
-            } => pongs.note(clock_offset_ms, round_trip),
-            Event::Unknown => {
-                commands.of(ControlOutcome::Rejected).inc();
-                tracing::info!(side = "link", core = %core.name(), reason = "it is a minor version ahead",
-                    remedy = "upgrade edge-e", "a command is not known here");
-            }
-        }
     }
 
     fn answer(&self, resume: Option<common::link::greeting::Resume>) -> Answer {
@@ -464,60 +274,6 @@ fn refusal(reason: &str, remedy: &str) -> Answer {
         remedy: remedy.to_owned(),
         version: VERSION.to_owned(),
         kind: RefusalKind::NotAllowed,
-    }
-}
-
-const COMPARE: &str = "compare names and certificates of the two edges with `doctor`";
-
-/// Why a connection was closed; told to the core if it has greeted.
-#[derive(Debug)]
-struct NotAdmitted {
-    /// `None` if the peer just went away.
-    label: Option<LinkRefusal>,
-    reason: String,
-    remedy: String,
-}
-
-impl NotAdmitted {
-    fn gone(error: &impl std::fmt::Display) -> Self {
-        Self {
-            label: None,
-            reason: error.to_string(),
-            remedy: String::new(),
-        }
-    }
-
-    fn handshake(outcome: HandshakeOutcome, error: &std::io::Error) -> Self {
-        let label = match outcome {
-            HandshakeOutcome::Closed => return Self::gone(error),
-            HandshakeOutcome::TimedOut => LinkRefusal::TimedOut,
-            HandshakeOutcome::Ok
-            | HandshakeOutcome::Alert
-            | HandshakeOutcome::BadCertificate
-            | HandshakeOutcome::Incompatible
-            | HandshakeOutcome::NotTls
-            | HandshakeOutcome::Other => LinkRefusal::Tls,
-        };
-        Self {
-            label: Some(label),
-            reason: format!("TLS handshake failed: {error}"),
-            remedy: fault::remedy(std::iter::once::<&(dyn std::error::Error + 'static)>(error))
-                .unwrap_or(COMPARE)
-                .to_owned(),
-        }
-    }
-
-    fn greeting(error: &greeting::Error) -> Self {
-        let label = match error {
-            greeting::Error::Io(_) => return Self::gone(error),
-            greeting::Error::Peer(_) => LinkRefusal::Greeting,
-            greeting::Error::Timeout => LinkRefusal::TimedOut,
-        };
-        Self {
-            label: Some(label),
-            reason: error.to_string(),
-            remedy: "let only edge-c dial this port; upgrade the older of the two edges".to_owned(),
-        }
     }
 }
 
@@ -541,41 +297,4 @@ fn peer_names(stream: &Stream) -> Vec<Domain> {
     let (_, session) = stream.get_ref();
     let leaf = session.peer_certificates().and_then(|chain| chain.first());
     leaf.map(identity::dns_names).unwrap_or_default()
-}
-
-fn shared_builder() -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .initial_max_send_streams(limits::LINK_STREAMS_MAX)
-        .initial_stream_window_size(limits::LINK_STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(limits::LINK_CONNECTION_WINDOW_BYTES)
-        .max_send_buf_size(limits::LINK_SEND_BUFFER_BYTES)
-        .max_header_list_size(limits::HTTP2_HEADER_LIST_BYTES_MAX)
-        .max_concurrent_reset_streams(limits::LINK_RESETS_KEPT)
-        .max_pending_accept_reset_streams(limits::LINK_STREAMS_MAX)
-        .max_local_error_reset_streams(None)
-        .keep_alive_interval(limits::LINK_KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(limits::LINK_DEAD_AFTER)
-        .keep_alive_while_idle(true);
-    builder
-}
-
-async fn until_lost(
-    losses: &mut watch::Receiver<u64>,
-    connection: impl Future<Output = Result<(), hyper::Error>>,
-) {
-    let result = tokio::select! {
-        result = connection => result,
-        // The core lives as long as this connection counts for it, so this is a loss and not the end of the sender.
-        _ = losses.changed() => Ok(()),
-    };
-    if let Err(error) = result {
-        tell_ended(error);
-    }
-}
-
-fn tell_ended(error: impl std::error::Error + Send + Sync + 'static) {
-    let error = anyhow!(error);
-    tracing::debug!(side = "link", reason = %format_args!("{error:#}"), "link connection ended");
 }

@@ -11,6 +11,16 @@ pub mod media;
 pub mod xmpp;
 
 common::label! {
+    /// Who is refused after failures.
+    pub enum Jailed as "whom" {
+        /// An address, with everybody behind it.
+        Address = "address",
+        /// One user at one address.
+        User = "user",
+    }
+}
+
+common::label! {
     /// Where a connection arrived.
     pub enum Listener as "listener" {
         /// From edge-c.
@@ -231,6 +241,10 @@ pub struct Metrics {
     pub refusals: ByLabel<Refusal, Counter>,
     /// Addresses that are blocked now.
     pub jailed: Gauge,
+    /// Users who are blocked at an address now.
+    pub jailed_users: Gauge,
+    /// Times that somebody was blocked.
+    pub jailings: ByLabel<Jailed, Counter>,
     /// SIP clients.
     pub sip: Sip,
     /// XMPP clients.
@@ -290,6 +304,16 @@ impl Metrics {
                 "Requests that this edge refused by itself",
             ),
             jailed: telemetry::gauge(registry, "jailed_addresses", "Addresses blocked now"),
+            jailed_users: telemetry::gauge(
+                registry,
+                "jailed_users",
+                "Users blocked at one address now",
+            ),
+            jailings: ByLabel::register(
+                registry,
+                "jailings",
+                "Times that an address, or a user at an address, was blocked after failures",
+            ),
             sip: Sip::register(registry),
             xmpp: xmpp::Xmpp::register(registry),
             link: Link::register(registry),

@@ -8,7 +8,7 @@ use support::pair::Size;
 use support::uds::Seen;
 use support::wait;
 
-use crate::stage::{PHOTOS, Stage, UCM};
+use crate::stage::{PHOTOS, Stage, UCM, verb_url};
 
 #[test]
 fn the_origin_gets_what_was_allowed_and_nothing_of_the_edge() {
@@ -94,6 +94,49 @@ fn one_tracking_id_stands_in_both_logs_and_at_the_origin() {
             "{} {}\n{log}",
             member.name(),
             logged.tracking_id
+        );
+    }
+}
+
+#[test]
+fn every_answer_has_the_tracking_id_by_which_both_edges_log_it() {
+    let stage = Stage::start();
+    let signed_in = stage.try_sign_in("alice", "alice-secret-1");
+    assert_eq!(signed_in.status, 200, "{}", stage.logs());
+    let alice = stage.sign_in("alice");
+    drop(stage.uds.take_seen());
+
+    let own = alice.get(UCM, "/cucm-uds/options/timeZones");
+    let photo = alice.get(PHOTOS, "/photos/alice.jpg");
+    let sso = verb_url(1, "get_edge_sso?service_name=_cisco-uds");
+    let sso = stage.client().get(&sso).unwrap();
+    let chosen = alice.ask(
+        |curl| curl.header("X-Tracking-Id", "0123456789abcdef0123456789abcdef"),
+        UCM,
+        "/cucm-uds/options/timeZones",
+    );
+
+    let seen = stage.uds.take_seen();
+    let at_origin: Vec<_> = seen
+        .iter()
+        .filter_map(|seen| seen.header("x-tracking-id"))
+        .collect();
+    let answers = [&signed_in, &own, &photo, &sso, &chosen];
+    let ids = answers.map(|answer| {
+        assert_eq!(answer.header_all("x-tracking-id").count(), 1);
+        answer.header("x-tracking-id").unwrap().to_owned()
+    });
+    let distinct: std::collections::BTreeSet<&String> = ids.iter().collect();
+    assert_eq!(distinct.len(), ids.len(), "{ids:?}");
+    assert!(at_origin.contains(&ids[1].as_str()) && at_origin.contains(&ids[4].as_str()));
+    let outside = stage.pair.edges[0].log().unwrap();
+    let inside = stage.core_log();
+    for (number, id) in ids.iter().enumerate() {
+        assert!(outside.contains(id), "{number} {id}: {outside}");
+        // edge-e answers get_edge_sso by itself.
+        assert!(
+            number == 3 || inside.contains(id),
+            "{number} {id}: {inside}"
         );
     }
 }

@@ -1,12 +1,15 @@
-//! Addresses that are refused for a while after too many authorisation failures.
+//! Users at an address, and whole addresses, that are refused for a while after too many authorisation failures.
 //!
 //! The caller decides what a failure is: a wrong password and a forged token are, a genuine token that has expired is
-//! not. A success clears nothing, or whoever knows one password could guess others for ever.
+//! not. A success clears nothing, or whoever knows one password could guess others for ever. Wrong passwords count for
+//! the user at the address, so that an office behind one address is not locked out by one of its phones; for the address
+//! there is a second bound, for who tries one password with many users.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::digest;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -15,24 +18,28 @@ use crate::policy::fading::Fading;
 use crate::policy::rate_limit::{Quota, SlidingWindows, network_of};
 use crate::time::UnixTime;
 
-/// When an address is refused, and for how long.
+/// When somebody is refused, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JailPolicy {
-    /// This many failures are forgiven; the next one is one too many.
+    /// This many wrong passwords of one user at one address, and forgeries of one address, are forgiven; the next one is
+    /// one too many.
     pub failures_max: NonZeroU32,
+    /// This many wrong passwords of one address are forgiven, whoever's they are.
+    pub address_failures_max: NonZeroU32,
     /// How long a failure counts.
     pub window: Duration,
-    /// How long an address is refused.
+    /// How long somebody is refused.
     pub block: Duration,
     /// Addresses that are never refused.
     pub exempt: Vec<IpNet>,
 }
 
 impl Default for JailPolicy {
-    /// More than 5 failures in 10 minutes: 10 minutes, nobody exempt.
+    /// More than 5 failures in 10 minutes, or 100 wrong passwords of an address: 10 minutes, nobody exempt.
     fn default() -> Self {
         Self {
             failures_max: limits::JAIL_FAILURES_MAX,
+            address_failures_max: limits::JAIL_ADDRESS_FAILURES_MAX,
             window: limits::JAIL_WINDOW,
             block: limits::JAIL_BLOCK,
             exempt: Vec::new(),
@@ -40,12 +47,50 @@ impl Default for JailPolicy {
     }
 }
 
+/// A user, as far as counting goes: a hash of the name in lower case. Nobody has proved it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserTag([u8; 16]);
+
+impl UserTag {
+    /// The tag of a name, whatever its letter case.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        let lower = name.to_lowercase();
+        let hash = digest::digest(&digest::SHA256, lower.as_bytes());
+        let mut tag = [0; 16];
+        for (to, from) in tag.iter_mut().zip(hash.as_ref()) {
+            *to = *from;
+        }
+        Self(tag)
+    }
+}
+
+/// What a client did wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offence {
+    /// A cookie or token that nobody has issued: of the address, since it names no user that could be believed.
+    Forgery,
+    /// A wrong password, of this user if one is known.
+    WrongPassword(Option<UserTag>),
+}
+
+/// Who is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Everybody at the address.
+    Address,
+    /// One user at the address.
+    User,
+}
+
 /// What a failure led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sentence {
-    /// The address is refused from now until then.
+    /// Somebody is refused from now on, or was already.
     Blocked {
-        /// When it is let in again.
+        /// Who.
+        whom: Whom,
+        /// When they are let in again.
         until: Instant,
     },
     /// The failure was counted.
@@ -63,69 +108,100 @@ pub struct Ban {
     pub until: UnixTime,
 }
 
-/// The addresses (IPv6: /64 networks) that failed, and those that are refused.
+/// The addresses (IPv6: /64 networks) and users that failed, and those that are refused.
 #[derive(Debug)]
 pub struct Jail {
     policy: JailPolicy,
-    failures: SlidingWindows<IpAddr>,
+    forgeries: SlidingWindows<IpAddr>,
+    wrong_passwords: SlidingWindows<IpAddr>,
+    users: SlidingWindows<(IpAddr, UserTag)>,
     blocked: Fading<IpAddr, ()>,
+    blocked_users: Fading<(IpAddr, UserTag), ()>,
 }
 
 impl Jail {
-    /// An empty jail, bounded by [`limits::JAIL_ADDRESSES_MAX`].
+    /// An empty jail, bounded by [`limits::JAIL_ADDRESSES_MAX`] and [`limits::JAIL_PASSWORD_ADDRESSES_MAX`].
     #[must_use]
     pub fn new(policy: JailPolicy) -> Self {
-        let quota = Quota {
-            count: policy.failures_max.saturating_add(1),
+        let quota = |forgiven: NonZeroU32| Quota {
+            count: forgiven.saturating_add(1),
             window: policy.window,
         };
+        let few = quota(policy.failures_max);
+        let many = quota(policy.address_failures_max);
         Self {
             policy,
-            failures: SlidingWindows::new(quota, limits::JAIL_ADDRESSES_MAX),
+            forgeries: SlidingWindows::new(few, limits::JAIL_ADDRESSES_MAX),
+            wrong_passwords: SlidingWindows::new(many, limits::JAIL_PASSWORD_ADDRESSES_MAX),
+            users: SlidingWindows::new(few, limits::JAIL_ADDRESSES_MAX),
             blocked: Fading::new(limits::JAIL_ADDRESSES_MAX),
+            blocked_users: Fading::new(limits::JAIL_ADDRESSES_MAX),
         }
     }
 
     /// Counts an authorisation failure of `address`.
-    pub fn fail(&mut self, address: IpAddr, now: Instant) -> Sentence {
+    pub fn fail(&mut self, address: IpAddr, offence: Offence, now: Instant) -> Sentence {
         self.blocked.expire(now);
-        let canonical = address.to_canonical();
-        if self
-            .policy
-            .exempt
-            .iter()
-            .any(|net| net.contains(&canonical))
-        {
+        self.blocked_users.expire(now);
+        if self.is_exempt(address) {
             return Sentence::Exempt;
         }
         let network = network_of(address);
         if let Some((until, ())) = self.blocked.get(&network, now) {
-            return Sentence::Blocked { until };
+            let whom = Whom::Address;
+            return Sentence::Blocked { whom, until };
         }
-        let count = self.failures.record(network, now);
-        let forgiven = usize::try_from(self.policy.failures_max.get()).unwrap_or(usize::MAX);
-        if count <= forgiven {
-            return Sentence::Counted;
-        }
-        self.failures.forget(&network);
         let Some(until) = now.checked_add(self.policy.block) else {
             return Sentence::Counted;
         };
-        self.blocked.put(network, until, ());
-        Sentence::Blocked { until }
+        let of_address = match offence {
+            Offence::Forgery => {
+                is_over(&mut self.forgeries, &network, self.policy.failures_max, now)
+            }
+            Offence::WrongPassword(_) => is_over(
+                &mut self.wrong_passwords,
+                &network,
+                self.policy.address_failures_max,
+                now,
+            ),
+        };
+        if of_address {
+            self.forget(network);
+            self.blocked.put(network, until, ());
+            let whom = Whom::Address;
+            return Sentence::Blocked { whom, until };
+        }
+        let Offence::WrongPassword(Some(user)) = offence else {
+            return Sentence::Counted;
+        };
+        let (key, whom) = ((network, user), Whom::User);
+        if let Some((until, ())) = self.blocked_users.get(&key, now) {
+            return Sentence::Blocked { whom, until };
+        }
+        if !is_over(&mut self.users, &key, self.policy.failures_max, now) {
+            return Sentence::Counted;
+        }
+        self.blocked_users.put(key, until, ());
+        Sentence::Blocked { whom, until }
+    }
+
+    fn is_exempt(&self, address: IpAddr) -> bool {
+        let canonical = address.to_canonical();
+        let mut exempt = self.policy.exempt.iter();
+        exempt.any(|net| net.contains(&canonical))
+    }
+
+    /// What the address did until now.
+    fn forget(&mut self, network: IpAddr) {
+        self.forgeries.forget(&network);
+        self.wrong_passwords.forget(&network);
     }
 
     /// Refuses `address` for `time` because another edge does, never longer than this jail would itself; whether that is
     /// news. Who is exempt here stays exempt.
     pub fn block(&mut self, address: IpAddr, time: Duration, now: Instant) -> bool {
         self.blocked.expire(now);
-        let canonical = address.to_canonical();
-        if self
-            .policy
-            .exempt
-            .iter()
-            .any(|net| net.contains(&canonical))
-        {
+        if self.is_exempt(address) {
             return false;
         }
         let network = network_of(address);
@@ -136,7 +212,7 @@ impl Jail {
         if time.is_zero() || known.is_some_and(|known| known >= until) {
             return false;
         }
-        self.failures.forget(&network);
+        self.forget(network);
         self.blocked.put(network, until, ());
         known.is_none()
     }
@@ -149,10 +225,22 @@ impl Jail {
             .map(|(until, ())| until)
     }
 
+    /// Until when `user` is refused at `address`, if the user alone is.
+    #[must_use]
+    pub fn user_blocked_until(
+        &self,
+        address: IpAddr,
+        user: UserTag,
+        now: Instant,
+    ) -> Option<Instant> {
+        let found = self.blocked_users.get(&(network_of(address), user), now);
+        found.map(|(until, ())| until)
+    }
+
     /// Lets `address` in again and forgets its failures; whether it was refused.
     pub fn release(&mut self, address: IpAddr) -> bool {
         let network = network_of(address);
-        self.failures.forget(&network);
+        self.forget(network);
         self.blocked.remove(&network).is_some()
     }
 
@@ -168,134 +256,28 @@ impl Jail {
         self.blocked.expire(now);
         self.blocked.len()
     }
+
+    /// How many users are refused at an address now.
+    pub fn blocked_users(&mut self, now: Instant) -> usize {
+        self.blocked_users.expire(now);
+        self.blocked_users.len()
+    }
+}
+
+/// Counts one more; whether it is more than is forgiven. What was one too many is forgotten: after the block it begins anew.
+fn is_over<K: Ord + Clone>(
+    counted: &mut SlidingWindows<K>,
+    key: &K,
+    forgiven: NonZeroU32,
+    now: Instant,
+) -> bool {
+    let count = counted.record(key.clone(), now);
+    let is_over = count > usize::try_from(forgiven.get()).unwrap_or(usize::MAX);
+    if is_over {
+        counted.forget(key);
+    }
+    is_over
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv6Addr;
-
-    use super::*;
-    use crate::testing::epoch;
-
-    const MINUTE: Duration = Duration::from_secs(60);
-
-    #[test]
-    fn the_sixth_failure_blocks_for_ten_minutes() {
-        let now = epoch();
-        let mut jail = Jail::new(JailPolicy::default());
-        for _ in 0..5 {
-            assert_eq!(jail.fail(v4(1), now), Sentence::Counted);
-        }
-        assert_eq!(jail.blocked_until(v4(1), now), None);
-
-        let until = now + MINUTE * 10;
-        assert_eq!(jail.fail(v4(1), now), Sentence::Blocked { until });
-
-        assert_eq!(jail.blocked_until(v4(1), now), Some(until));
-        assert_eq!(jail.blocked_until(v4(2), now), None);
-        assert_eq!(jail.blocked_until(v4(1), until), None);
-        assert_eq!(jail.blocked(now), 1);
-        assert_eq!(jail.refused(now, 9), [(v4(1), until)]);
-        assert_eq!(jail.refused(until, 9), []);
-        assert_eq!(jail.blocked(until), 0);
-    }
-
-    #[test]
-    fn failures_while_blocked_do_not_prolong_it() {
-        let now = epoch();
-        let mut jail = Jail::new(JailPolicy::default());
-        for _ in 0..6 {
-            jail.fail(v4(1), now);
-        }
-        let until = now + MINUTE * 10;
-
-        assert_eq!(
-            jail.fail(v4(1), now + MINUTE * 9),
-            Sentence::Blocked { until }
-        );
-        assert_eq!(jail.fail(v4(1), until), Sentence::Counted);
-    }
-
-    #[test]
-    fn old_failures_do_not_count() {
-        let now = epoch();
-        let mut jail = Jail::new(JailPolicy::default());
-
-        for minute in 0..60 {
-            let sentence = jail.fail(v4(1), now + MINUTE * 2 * minute);
-            assert_eq!(sentence, Sentence::Counted, "{minute}");
-        }
-    }
-
-    #[test]
-    fn exempt_networks_are_never_blocked() {
-        let now = epoch();
-        let mut jail = Jail::new(JailPolicy {
-            exempt: vec!["192.0.2.0/24".parse().unwrap()],
-            ..JailPolicy::default()
-        });
-
-        for _ in 0..100 {
-            assert_eq!(jail.fail(v4(1), now), Sentence::Exempt);
-            let mapped = "::ffff:192.0.2.1".parse().unwrap();
-            assert_eq!(jail.fail(mapped, now), Sentence::Exempt);
-        }
-    }
-
-    #[test]
-    fn changing_the_address_within_a_network_does_not_help() {
-        let now = epoch();
-        let mut jail = Jail::new(JailPolicy::default());
-
-        for host in 0..6_u16 {
-            let address = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host);
-            jail.fail(IpAddr::V6(address), now);
-        }
-
-        assert!(
-            jail.blocked_until("2001:db8::9".parse().unwrap(), now)
-                .is_some()
-        );
-        assert!(
-            jail.blocked_until("2001:db8:0:1::9".parse().unwrap(), now)
-                .is_none()
-        );
-    }
-
-    #[test]
-    fn a_release_is_a_clean_slate() {
-        let now = epoch();
-        let mut jail = Jail::new(JailPolicy::default());
-        for _ in 0..6 {
-            jail.fail(v4(1), now);
-        }
-
-        assert!(jail.release(v4(1)));
-
-        assert!(!jail.release(v4(1)));
-        assert_eq!(jail.blocked_until(v4(1), now), None);
-        assert_eq!(jail.fail(v4(1), now), Sentence::Counted);
-    }
-
-    #[test]
-    fn an_address_that_another_edge_refuses_is_refused_here_too_but_not_longer() {
-        let now = epoch();
-        let mut jail = Jail::new(JailPolicy {
-            exempt: vec!["192.0.2.9/32".parse().unwrap()],
-            ..JailPolicy::default()
-        });
-
-        assert!(jail.block(v4(1), MINUTE * 3, now));
-        assert!(!jail.block(v4(1), MINUTE * 2, now), "shorter");
-        assert!(!jail.block(v4(1), MINUTE * 600, now), "known already");
-        assert!(!jail.block(v4(9), MINUTE, now), "exempt");
-        assert!(!jail.block(v4(2), Duration::ZERO, now), "over");
-
-        assert_eq!(jail.blocked_until(v4(1), now), Some(now + MINUTE * 10));
-        assert_eq!(jail.blocked(now), 1);
-    }
-
-    fn v4(last: u8) -> IpAddr {
-        IpAddr::from([192, 0, 2, last])
-    }
-}
+mod tests;

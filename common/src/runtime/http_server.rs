@@ -38,7 +38,7 @@ pub struct Timeouts {
     pub head: Duration,
     /// Between two requests.
     pub idle: Duration,
-    /// With a request under way and not one byte moving.
+    /// With a request under way and not one byte of a request or an answer moving.
     pub stall: Duration,
 }
 
@@ -86,7 +86,12 @@ where
     H: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let io = TokioIo::new(Progress::new(io, Arc::clone(&counters)));
+    let io = match version {
+        // Pings are no progress: who sends nothing else has stalled.
+        Version::Http2 => Progress::of_http2(io, Arc::clone(&counters)),
+        Version::Http1 | Version::LinkHttp2 => Progress::new(io, Arc::clone(&counters)),
+    };
+    let io = TokioIo::new(io);
     let service = service_fn(|request| {
         let in_flight = counters.begin();
         let answer = handler(request);
@@ -167,10 +172,10 @@ struct Watchdog {
     read_when_idle: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 struct Seen {
     read: u64,
-    written: u64,
+    moved: u64,
     requests: u64,
     is_busy: bool,
 }
@@ -179,7 +184,7 @@ impl Seen {
     fn of(counters: &Counters) -> Self {
         Self {
             read: counters.read(),
-            written: counters.written(),
+            moved: counters.moved(),
             requests: counters.requests(),
             is_busy: counters.in_flight() > 0,
         }
@@ -212,13 +217,8 @@ impl Watchdog {
     fn tick(&mut self, counters: &Counters) -> Option<Ended> {
         let before = std::mem::replace(&mut self.seen, Seen::of(counters));
         let interval = self.interval();
-        let is_idle = !self.seen.is_busy && !before.is_busy;
-        let is_unchanged = if self.version == Version::Http2 && is_idle {
-            // Between requests a client's pings are no use of the connection.
-            self.seen.requests == before.requests
-        } else {
-            self.seen == before
-        };
+        let moving = |seen: &Seen| (seen.moved, seen.requests, seen.is_busy);
+        let is_unchanged = moving(&self.seen) == moving(&before);
         self.unchanged = if is_unchanged {
             self.unchanged.saturating_add(interval)
         } else {
@@ -270,7 +270,7 @@ fn http2_builder(version: Version) -> http2::Builder<TokioExecutor> {
         .max_send_buf_size(limits::HTTP2_SEND_BUFFER_BYTES)
         .max_pending_accept_reset_streams(limits::HTTP2_PENDING_RESETS_MAX)
         .max_local_error_reset_streams(limits::HTTP2_LOCAL_ERROR_RESETS_MAX);
-    // No pings: their answers would look like progress to the watchdog, which finds the silent by itself.
+    // No pings: the watchdog finds the silent by itself.
     builder
 }
 
@@ -291,99 +291,4 @@ const LINK_STREAMS: u32 = 1000;
 const _: () = assert!(LINK_STREAMS as usize == limits::LINK_STREAMS_MAX);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TIMEOUTS: Timeouts = Timeouts {
-        head: Duration::from_secs(10),
-        idle: Duration::from_secs(60),
-        stall: Duration::from_secs(120),
-    };
-
-    async fn ended_after(client: &'static [u8], answer: Option<Duration>) -> (Ended, Duration) {
-        let (ours, mut theirs) = tokio::io::duplex(1024);
-        let start = crate::runtime::clock::now();
-        let handler = move |_request| async move {
-            match answer {
-                Some(delay) => tokio::time::sleep(delay).await,
-                None => std::future::pending().await,
-            }
-            Response::new(Body::from("done"))
-        };
-        let serving = serve(
-            ours,
-            Version::Http1,
-            handler,
-            Arc::default(),
-            TIMEOUTS,
-            std::future::pending(),
-        );
-        tokio::io::AsyncWriteExt::write_all(&mut theirs, client)
-            .await
-            .unwrap();
-        let ended = serving.await;
-        (ended, crate::runtime::clock::elapsed(start))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_head_that_never_ends_is_cut_off() {
-        let (ended, after) = ended_after(b"GET / HTTP/1.1\r\nHost: a", None).await;
-
-        assert!(matches!(ended, Ended::SlowHead), "{ended}");
-        assert!(after <= TIMEOUTS.head * 2, "{after:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_that_asks_nothing_is_closed() {
-        let (ended, after) = ended_after(b"", None).await;
-
-        assert!(matches!(ended, Ended::Idle), "{ended}");
-        assert!(after >= TIMEOUTS.idle, "{after:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn after_a_request_the_connection_may_stay_idle_for_a_while() {
-        let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-        let (ended, after) = ended_after(request, Some(Duration::from_secs(30))).await;
-
-        assert!(matches!(ended, Ended::Idle), "{ended}");
-        assert!(after >= Duration::from_secs(90), "{after:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_that_stops_moving_is_given_up() {
-        let (ended, after) = ended_after(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", None).await;
-
-        assert!(matches!(ended, Ended::Stalled), "{ended}");
-        assert!(after >= TIMEOUTS.stall, "{after:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_http2_client_that_only_pings_is_idle() {
-        let (ours, theirs) = tokio::io::duplex(1024);
-        let (_sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .keep_alive_interval(Duration::from_secs(7))
-            .keep_alive_while_idle(true)
-            .handshake::<_, Body>(TokioIo::new(theirs))
-            .await
-            .unwrap();
-        drop(tokio::spawn(connection));
-        let start = crate::runtime::clock::now();
-        let handler = |_request| std::future::ready(Response::new(Body::empty()));
-
-        let serving = serve(
-            ours,
-            Version::Http2,
-            handler,
-            Arc::default(),
-            TIMEOUTS,
-            std::future::pending(),
-        );
-        let ended = tokio::time::timeout(TIMEOUTS.idle * 10, serving).await;
-
-        assert!(matches!(ended, Ok(Ended::Idle)), "{ended:?}");
-        let after = crate::runtime::clock::elapsed(start);
-        assert!(after < TIMEOUTS.idle * 2, "{after:?}");
-    }
-}
+mod tests;

@@ -1,10 +1,12 @@
 //! What a public listener does before its protocol: accept, admit, TLS. Then the connection belongs to whoever speaks it.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use common::limits;
+use common::policy::jail::{Offence, Whom};
 use common::redact::Redacted;
 use common::runtime::drain::Signal;
 use common::runtime::lean_tls::{Agreed, LeanTls};
@@ -13,7 +15,7 @@ use common::runtime::{clock, lean_tls, listen};
 use common::telemetry::HandshakeOutcome;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::admission::{Admission, Admitted, NotAdmitted};
+use crate::admission::{Admission, Admitted, Blocked, NotAdmitted};
 use crate::metrics::{self, Listener, Metrics};
 
 /// A public listener as far as it knows no protocol.
@@ -59,7 +61,27 @@ pub(crate) struct Arrived {
     pub(crate) drain: Signal,
 }
 
+/// An authorisation failure of a client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failure<'a> {
+    /// Where it came from.
+    pub(crate) client: IpAddr,
+    /// What it is counted as.
+    pub(crate) offence: Offence,
+    /// Who it says it is, for the log, if that is known.
+    pub(crate) user: Option<&'a Redacted<String>>,
+    /// What it was, for the log.
+    pub(crate) what: &'static str,
+    /// When it was.
+    pub(crate) now: Instant,
+}
+
 impl Front {
+    /// Counts a failure of a client, and says so if it was one too many.
+    pub(crate) fn count_failure(&self, failure: &Failure<'_>) {
+        count_failure(&self.admission, &self.metrics, failure);
+    }
+
     /// Accepts until the drain starts; `speak` gets every connection whose TLS handshake is done.
     pub(crate) async fn serve<S, F>(&self, listener: TcpListener, drain: Signal, speak: S)
     where
@@ -144,15 +166,7 @@ impl Front {
             drain,
         } = arrived;
         let accepting = lean_tls::accept(stream, &self.tls);
-        let accepting = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, accepting);
-        let handshake = accepting
-            .await
-            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-        let outcome = HandshakeOutcome::of(&handshake);
-        self.metrics.handshakes.of(self.listener, outcome).inc();
-        let (stream, agreed) = handshake
-            .inspect_err(|error| tracing::debug!(side = "downstream", client = %peer_text(peer), reason = %error, "TLS failed"))
-            .ok()?;
+        let (stream, agreed) = self.shake(accepting, peer).await?;
         Some(Established {
             stream,
             agreed,
@@ -161,7 +175,60 @@ impl Front {
             drain,
         })
     }
+
+    /// What comes of a TLS handshake within its time; counted and told of.
+    pub(crate) async fn shake<T>(
+        &self,
+        accepting: impl Future<Output = std::io::Result<T>>,
+        peer: SocketAddr,
+    ) -> Option<T> {
+        let handshake = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, accepting)
+            .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+        let outcome = HandshakeOutcome::of(&handshake);
+        self.metrics.handshakes.of(self.listener, outcome).inc();
+        handshake
+            .inspect_err(|error| tracing::debug!(side = "downstream", client = %peer_text(peer), reason = %error, "TLS failed"))
+            .ok()
+    }
 }
+
+/// Counts a failure of a client, and says so if it was one too many.
+pub(crate) fn count_failure(admission: &Admission, metrics: &Metrics, failure: &Failure<'_>) {
+    let Failure {
+        client,
+        offence,
+        user,
+        what: last,
+        now,
+    } = *failure;
+    let Some(Blocked { whom, time }) = admission.fail(client, offence, now) else {
+        return;
+    };
+    let (client, seconds) = (peer_text((client, 0).into()), time.as_secs());
+    let user = user.map(tracing::field::display);
+    match whom {
+        Whom::Address => {
+            metrics.jailings.of(metrics::Jailed::Address).inc();
+            tracing::warn!(
+                side = "downstream", %client, seconds, reason = "too many authorisation failures", last,
+                remedy = BLOCK_REMEDY, "address blocked"
+            );
+        }
+        Whom::User => {
+            metrics.jailings.of(metrics::Jailed::User).inc();
+            tracing::warn!(
+                side = "downstream", %client, user, seconds, reason = "too many wrong passwords of one user", last,
+                remedy = "ends by itself; look which device repeats a wrong password; others at the address go on",
+                "user blocked at an address"
+            );
+        }
+    }
+}
+
+/// What an operator can do about an address that is blocked.
+pub(crate) const BLOCK_REMEDY: &str =
+    "ends by itself; /status shows the address; [limits] jail exempt lets it in at once";
 
 fn arrived(stream: TcpStream, peer: SocketAddr, drain: Signal) -> std::io::Result<Arrived> {
     listen::configure(&stream)?;

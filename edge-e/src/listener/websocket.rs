@@ -26,7 +26,6 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConnection;
 
-use crate::listener::front;
 use crate::listener::sip::flow::Flow;
 use crate::listener::sip::{self, Sip};
 use crate::listener::xmpp::Xmpp;
@@ -70,6 +69,7 @@ struct Agreed {
     service: Service,
     domain: Domain,
     upgrade: OnUpgrade,
+    tracking: TrackingId,
 }
 
 /// Why there is no WebSocket.
@@ -170,10 +170,11 @@ impl Upgrading {
         }
     }
 
-    /// The answer to a request for a WebSocket; `None` for any other request.
+    /// The answer to a request for a WebSocket, which is known by `tracking` from then on; `None` for any other request.
     pub(super) fn answer(
         &self,
         request: &mut Request<Incoming>,
+        tracking: TrackingId,
     ) -> Option<Result<Response<Body>, Refused>> {
         if !request.headers().contains_key(UPGRADE) {
             return None;
@@ -195,6 +196,7 @@ impl Upgrading {
                 service,
                 domain,
                 upgrade,
+                tracking,
             };
             *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = Some(agreed);
             switching(&key, subprotocol)
@@ -212,6 +214,7 @@ impl Upgrading {
             service,
             domain,
             upgrade,
+            tracking,
         }) = agreed
         else {
             return;
@@ -234,7 +237,7 @@ impl Upgrading {
             server_name: self.server_name.clone(),
             tls_version: self.tls_version,
             domain: Some(domain.clone()),
-            tracking: TrackingId::new(front::random()),
+            tracking,
         };
         match service {
             Service::Sip(sip) => {

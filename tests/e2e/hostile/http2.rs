@@ -1,9 +1,12 @@
 //! HTTP/2 that breaks the rules, written frame by frame (RFC 9113).
 
+use std::time::{Duration, Instant};
+
+use support::pair::Size;
 use support::tls_client::Connection;
 
 use super::{PHOTOS, Scene};
-use crate::stage::proxied_path;
+use crate::stage::{Stage, proxied_path};
 
 /// What a stream ends with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,9 +159,60 @@ fn rapid_resets_end_the_connection_that_sends_them_and_no_other() {
     assert!(!log.contains("link lost"), "{log}");
 }
 
+#[test]
+fn pings_do_not_keep_a_request_alive_that_stands_still() {
+    let mut stage = Stage::prepare(Size::ONE);
+    stage.pair.edges[0].set("public", "stall_timeout", "2s");
+    stage.pair.start().unwrap();
+    let client = stage.sign_in("alice");
+    let path = proxied_path(PHOTOS, "/large.bin");
+    let cookie = format!("X-Auth={}", client.cookie);
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":authority", "edge1.example.com:8443"),
+        (":path", path.as_str()),
+        ("cookie", cookie.as_str()),
+    ];
+    let mut connection = preface(&stage);
+    // No window is ever given: the answer stops after the first 64 KiB.
+    connection.send(&headers(1, &fields)).unwrap();
+
+    let start = Instant::now();
+    let mut is_gone = false;
+    while !is_gone && start.elapsed() < PATIENCE {
+        // Every answer is a sign of life, and none of them is progress. The answer paces the loop.
+        is_gone = connection.send(&frame(PING, 0, 0, b"pingping")).is_err()
+            || await_pong(&mut connection).is_none();
+        std::thread::yield_now();
+    }
+
+    assert!(is_gone, "{}", stage.logs());
+    let log = stage.pair.edges[0].log().unwrap();
+    assert!(log.contains("\"reason\":\"stalled\""), "{log}");
+}
+
+/// Reads up to the answer to a ping; `None` at the end of the connection.
+fn await_pong(connection: &mut Connection) -> Option<()> {
+    loop {
+        let head = connection.receive(9).ok()?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        connection.receive(usize::try_from(length).ok()?).ok()?;
+        match head[3] {
+            PING => return Some(()),
+            GOAWAY => return None,
+            _ => {}
+        }
+    }
+}
+
 /// A connection with its preface and settings sent.
 fn open(scene: &Scene) -> Connection {
-    let mut connection = scene.stage.dialer_of(1, &["h2"]).dial().unwrap();
+    preface(&scene.stage)
+}
+
+fn preface(stage: &Stage) -> Connection {
+    let mut connection = stage.dialer_of(1, &["h2"]).dial().unwrap();
     connection
         .send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         .unwrap();
@@ -242,10 +296,13 @@ fn status(block: &[u8]) -> u16 {
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 /// The stream is at fault (RFC 9113 section 8.1.1).
 const PROTOCOL_ERROR: End = End::Reset(1);
 /// The header block is, and with it what HPACK knows of the connection (section 4.3).
 const UNREADABLE: End = End::Gone(Some(1));
+/// Far more than the timeout that the test sets.
+const PATIENCE: Duration = Duration::from_secs(20);
 const RESETS: u32 = 2_000;
 const BYSTANDER_BYTES: usize = 20_000_000;

@@ -15,6 +15,7 @@ use common::limits;
 use common::link::flow::{self as frames, Decoder, FlowClose, FlowError, Frame, Gate as Command};
 use common::link::stream_preface::StreamPreface;
 use common::net::{Domain, Host};
+use common::policy::jail::Offence;
 use common::redact::Redacted;
 use common::runtime::clock;
 use common::runtime::drain::Signal;
@@ -25,7 +26,7 @@ use common::sip::name::Name;
 
 use super::Sip;
 use super::client::Client;
-use crate::listener::front::{self, peer_text};
+use crate::listener::front::{self, Failure, peer_text};
 use crate::metrics::{SipClass, SipClosed, SipDirection, SipKeepAlive, SipRefusal};
 
 /// A client's connection and its stream.
@@ -308,16 +309,16 @@ impl<C: Client> Flow<C> {
         End::Link("the core sent what is no frame")
     }
 
+    /// Who it was edge-e does not know: edge-c reads the credentials.
     fn auth_failed(&self, now: Instant) {
-        let address = self.preface.client.0.ip();
-        if let Some(block) = self.sip.admission.fail(address, now) {
-            tracing::warn!(
-                side = "downstream", client = %self.peer(), seconds = block.as_secs(),
-                reason = "too many authorisation failures", last = "wrong SIP credentials",
-                remedy = "ends by itself; /status shows the address; [limits] jail exempt lets it in at once",
-                "address blocked"
-            );
-        }
+        let failure = Failure {
+            client: self.preface.client.0.ip(),
+            offence: Offence::WrongPassword(None),
+            user: None,
+            what: "wrong SIP credentials",
+            now,
+        };
+        front::count_failure(&self.sip.admission, &self.sip.metrics, &failure);
     }
 
     fn count_answer(&self, to: Answered) {

@@ -116,7 +116,7 @@ async fn scene() -> Scene {
     let server = tokio::spawn(async move {
         let answering = Arc::clone(&upgrading);
         let handler = move |mut request: Request<Incoming>| {
-            let answer = answering.answer(&mut request);
+            let answer = answering.answer(&mut request, TrackingId::new([7; 16]));
             async move {
                 let refused = |refused: Refused| {
                     let mut response = Response::new(Body::empty());

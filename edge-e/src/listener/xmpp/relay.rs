@@ -15,6 +15,7 @@ use common::id::TrackingId;
 use common::limits;
 use common::link::flow::{self as frames, Decoder, FlowClose, FlowError, Frame, Gate};
 use common::link::stream_preface::StreamPreface;
+use common::policy::jail::Offence;
 use common::runtime::clock;
 use common::runtime::drain::Signal;
 use common::runtime::link_streams::{LinkStream, ReceiveHalf, SendHalf};
@@ -26,7 +27,7 @@ use tokio::time::Sleep;
 use super::client::Client;
 use super::places;
 use super::{Xmpp, entrance};
-use crate::listener::front::{self, peer_text};
+use crate::listener::front::{self, Failure, peer_text};
 use crate::metrics::xmpp::{XmppClosed, XmppDirection, XmppState};
 
 /// A client's connection and its stream.
@@ -309,16 +310,16 @@ impl<C: Client> Relay<C> {
         End::Link("the core sent what is no frame")
     }
 
+    /// Who it was edge-e does not know: edge-c reads the credentials.
     fn auth_failed(&self) {
-        let block = self.xmpp.admission.fail(self.peer, clock::now());
-        if let Some(block) = block {
-            tracing::warn!(
-                side = "downstream", client = %peer_text((self.peer, 0).into()), seconds = block.as_secs(),
-                reason = "too many authorisation failures", last = "wrong XMPP credentials",
-                remedy = "ends by itself; /status shows the address; [limits] jail exempt lets it in at once",
-                "address blocked"
-            );
-        }
+        let failure = Failure {
+            client: self.peer,
+            offence: Offence::WrongPassword(None),
+            user: None,
+            what: "wrong XMPP credentials",
+            now: clock::now(),
+        };
+        front::count_failure(&self.xmpp.admission, &self.xmpp.metrics, &failure);
     }
 
     /// Writes what is left and says goodbye, for a moment.
