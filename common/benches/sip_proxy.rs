@@ -45,6 +45,7 @@ fn config() -> Config {
         edges: vec![EdgeName {
             index: EdgeIndex(0),
             host: "edge.lab.test:5061".parse().unwrap(),
+            others: Vec::new(),
         }],
         registrars: vec![Registrar {
             name: "lab".into(),

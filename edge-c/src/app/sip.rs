@@ -233,15 +233,20 @@ fn sip_config(
 ) -> Result<sip::Config, RunError> {
     let key = sessions.derived_key(FLOW_TOKEN_LABEL).map_err(unusable)?;
     let edges = config.edges.iter().zip(0..);
-    let edges = edges.map(|(edge, index)| EdgeName {
-        index: EdgeIndex(index),
-        host: HostPort {
-            host: edge.advertised_addresses.first().map_or_else(
-                || Host::Name(edge.name.clone()),
-                |address| Host::Address(*address),
-            ),
+    let edges = edges.map(|(edge, index)| {
+        let at = |host| HostPort {
+            host,
             port: edge.sip_port.get(),
-        },
+        };
+        // Addresses first: clients are told one if there is one.
+        let addresses = edge.advertised_addresses.iter().copied();
+        let mut hosts = addresses.map(|address| at(Host::Address(address)));
+        let name = at(Host::Name(edge.name.clone()));
+        EdgeName {
+            index: EdgeIndex(index),
+            host: hosts.next().unwrap_or_else(|| name.clone()),
+            others: hosts.chain([name]).collect(),
+        }
     });
     Ok(sip::Config {
         listen: settings.listen.clone(),

@@ -78,6 +78,7 @@ async fn world_with(setup: Setup) -> World {
         edges: vec![EdgeName {
             index: EdgeIndex(0),
             host: "edge1.lab.test:5061".parse().unwrap(),
+            others: Vec::new(),
         }],
         edge_names: vec![edge.clone()],
         identity: IdentityPolicy {

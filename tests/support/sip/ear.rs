@@ -38,10 +38,10 @@ pub struct Heard {
 }
 
 impl Ear {
-    /// Starts to listen; returns when nothing is missed any more.
-    pub fn start(place: &Place, file: &Path, address: IpAddr) -> Result<Self> {
+    /// Starts to listen on a device; returns when nothing is missed any more.
+    pub fn start(place: &Place, file: &Path, (device, address): (&str, IpAddr)) -> Result<Self> {
         let mut command = place.command("tcpdump");
-        command.args(["-i", "lan0", "-n", "-U", "-Z", "root", "-B", "4096", "-w"]);
+        command.args(["-i", device, "-n", "-U", "-Z", "root", "-B", "4096", "-w"]);
         command
             .arg(file)
             .args(["udp", "and", "dst", "host", &address.to_string()]);
@@ -110,9 +110,13 @@ fn packets(file: &[u8]) -> Option<Vec<(SystemTime, &[u8])>> {
             break; // half written
         };
         rest = next;
-        // Ethernet, IPv4 with its options, UDP.
+        // Ethernet, IPv4 with its options or IPv6 without extensions, UDP.
         let version = frame.get(14)?;
-        let ip = 4 * usize::from(version & 0x0f);
+        let ip = if version >> 4 == 6 {
+            40
+        } else {
+            4 * usize::from(version & 0x0f)
+        };
         if let Some(datagram) = frame.get(14 + ip + 8..) {
             packets.push((SystemTime::UNIX_EPOCH + time, datagram));
         }

@@ -30,8 +30,10 @@ pub struct Plan {
     pub domain: String,
     /// What it proves itself with.
     pub password: String,
-    /// Its own address.
+    /// Its own address; with an IPv6 one it speaks nothing else.
     pub address: IpAddr,
+    /// The device that has the address.
+    pub device_name: String,
     /// Whom it registers with.
     pub proxy: SocketAddr,
     /// Outside: TLS, SRTP, outbound. Inside: UDP and RTP.
@@ -100,6 +102,7 @@ impl Plan {
             domain: domain.to_owned(),
             password: PASSWORD.to_owned(),
             address,
+            device_name: "lan0".to_owned(),
             proxy,
             network,
             answer: Answer::Auto,
@@ -127,10 +130,14 @@ impl Phone {
         // What an earlier phone of that name has recorded is not this one's.
         drop(fs::remove_dir_all(&dir));
         configuration::write(&dir, plan)?;
-        let ear = Ear::start(place, &dir.join("wire.pcap"), plan.address)?;
+        let wire = (plan.device_name.as_str(), plan.address);
+        let ear = Ear::start(place, &dir.join("wire.pcap"), wire)?;
         // Line by line, so that its log is never behind; with all messages, so that the keys are known.
         let mut command = place.command("stdbuf");
         command.args(["-oL", "baresip", "-s", "-f"]).arg(&dir);
+        if plan.address.is_ipv6() {
+            command.arg("-6");
+        }
         let log = dir.with_extension("log");
         let mut process = Process::spawn(&dir.to_string_lossy(), command, &log)?;
         let socket = SocketAddr::new(CONTROL_ADDRESS, CONTROL_PORT);

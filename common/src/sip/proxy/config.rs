@@ -89,8 +89,10 @@ pub struct InnerNames {
 pub struct EdgeName {
     /// Which edge-e.
     pub index: EdgeIndex,
-    /// Name and port that clients dial.
+    /// Name or address, and port, that clients dial.
     pub host: HostPort,
+    /// What else they dial. One of these that is an address of a client's own family is what the client is told.
+    pub others: Vec<HostPort>,
 }
 
 /// The number of a registrar node, unique among all registrars of a configuration and kept over reloads.

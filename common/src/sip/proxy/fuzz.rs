@@ -399,6 +399,7 @@ fn config() -> Config {
         edges: vec![EdgeName {
             index: EdgeIndex(0),
             host: name("edge.lab.test"),
+            others: Vec::new(),
         }],
         registrars: vec![Registrar {
             name: "lab".into(),

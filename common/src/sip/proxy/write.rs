@@ -165,7 +165,7 @@ impl Proxy {
             let via = format!(
                 "SIP/2.0/{} {};branch={}",
                 peer.transport.via_name(),
-                self.names.edge(peer.edge),
+                self.names.edge(peer),
                 branch.text()
             );
             edit.insert_top(Name::Via, via);
@@ -207,7 +207,7 @@ impl Proxy {
         let outer = format!(
             "<sip:{}@{};transport={};lr>",
             flow.token,
-            self.names.edge(flow.peer.edge),
+            self.names.edge(&flow.peer),
             flow.peer.transport.uri_name(),
         );
         Some((format!("<{inner};lr>"), outer))
@@ -243,7 +243,7 @@ impl Proxy {
         Some(format!(
             "<sip:{}@{};transport={};lr;{HIDDEN}={}>",
             flow.token,
-            self.names.edge(flow.peer.edge),
+            self.names.edge(&flow.peer),
             flow.peer.transport.uri_name(),
             sealed.unwrap_or_default(),
         ))

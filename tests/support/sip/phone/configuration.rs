@@ -1,6 +1,7 @@
 //! The folder that baresip reads.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Result;
@@ -20,7 +21,7 @@ fn config(dir: &Path, plan: &Plan) -> String {
     let (address, tone, calls) = (plan.address, plan.tone, plan.calls_max);
     let mut lines = vec![
         "poll_method epoll".to_owned(),
-        format!("sip_listen {address}:5060"),
+        format!("sip_listen {}", SocketAddr::new(address, 5060)),
         format!("sip_cafile {}", plan.authorities.display()),
         "sip_transports udp,tcp,tls".to_owned(),
         format!("call_max_calls {calls}"),

@@ -137,6 +137,7 @@ pub(super) fn config() -> Config {
         edges: vec![EdgeName {
             index: EdgeIndex(0),
             host: "edge.lab.test:5061".parse().unwrap(),
+            others: Vec::new(),
         }],
         registrars: vec![registrar()],
         identity: IdentityPolicy {
