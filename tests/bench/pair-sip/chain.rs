@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use support::bench::chain::{self, Processes, start_edges};
 use support::place::Place;
 use support::sip::{Kamailio, TlsFiles, reference_edge};
@@ -44,6 +44,18 @@ impl Chain {
             Edge::Pair(processes) => Ok(processes.pids()),
             // The first is the parent of all others.
             Edge::Kamailio(kamailio) => Ok(kamailio.pids()?.into_iter().take(1).collect()),
+        }
+    }
+
+    /// Starts a peer again that has ended by itself; it has forgotten every phone. A pair that ends is a failure.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        match &mut self.edge {
+            Edge::Pair(_) => bail!("the pair is not started again"),
+            Edge::Kamailio(kamailio) => {
+                // It does not end in order any more.
+                drop(kamailio.stop());
+                kamailio.restart()
+            }
         }
     }
 }

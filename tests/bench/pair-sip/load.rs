@@ -81,6 +81,11 @@ impl Phones {
         })
     }
 
+    /// Whether none of them has failed.
+    pub(crate) fn are_usable(&self) -> bool {
+        self.phones.lock().is_ok_and(|phones| !phones.is_empty())
+    }
+
     /// Lets all of them do something in turn for a while, some at a time.
     pub(crate) fn work(&self, deed: Deed, length: Duration) -> Result<Done> {
         let mut phones = self

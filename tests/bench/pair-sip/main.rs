@@ -29,7 +29,7 @@ fn compare(arguments: &Arguments) -> Result<String> {
         io::read_to_string(io::stdin())?;
         return Ok(String::new());
     }
-    let results = measure::run(&stage, arguments);
+    let results = measure::run(&mut stage, arguments);
     if results.is_err() {
         stage.keep_logs();
     }

@@ -1,5 +1,6 @@
 //! The rounds: every chain in turn, each round in another order, and what each run cost.
 
+use std::io::{self, Write as _};
 use std::thread;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::figure;
 use crate::load::{Deed, Phones};
 use crate::stage::Stage;
 
-pub(crate) fn run(stage: &Stage, arguments: &Arguments) -> Result<Results> {
+pub(crate) fn run(stage: &mut Stage, arguments: &Arguments) -> Result<Results> {
     let count = stage.chains.len();
     let contenders = stage.chains.iter().map(|chain| Contender {
         label: chain.name.label(),
@@ -27,32 +28,66 @@ pub(crate) fn run(stage: &Stage, arguments: &Arguments) -> Result<Results> {
         &arguments.rounds,
     );
     let sizes = arguments.sizes();
-    // Everybody has done everything once: what is measured afterwards is what a further phone costs.
-    let phones: Vec<Phones> = (0..count)
-        .map(|index| stage.phones(index, AT_WORK, sizes.phones))
-        .collect::<Result<_>>()?;
-    for phones in &phones {
-        for deed in [Deed::Register, Deed::Call] {
-            phones.work(deed, WARM_UP)?;
-        }
+    let mut phones = Vec::new();
+    for index in 0..count {
+        phones.push(again(stage, index, |stage| at_work(stage, index, sizes))?);
     }
     memory(&mut results, stage, figure::MEMORY_AT_START)?;
     let selection = &arguments.selection;
     if selection.measures(&Metric::Idle) {
         for index in 0..count {
-            let kib = idle(stage, index, sizes)?;
+            let kib = again(stage, index, |stage| idle(stage, index, sizes))?;
             results.add(figure::MEMORY_PER_PHONE, index, kib);
         }
     }
     let mut kinds = vec![Metric::Registers, Metric::Calls];
     kinds.retain(|kind| selection.measures(kind));
     for turn in turns(arguments.rounds.count(), &kinds, count) {
-        let phones = phones.get(turn.chain).context("no phones")?;
-        let (used, figures) = one(stage, phones, turn, sizes)?;
+        let phones = phones.get_mut(turn.chain).context("no phones")?;
+        let (used, figures) = again(stage, turn.chain, |stage| {
+            // A chain that was started again knows nobody.
+            if !phones.are_usable() {
+                *phones = at_work(stage, turn.chain, sizes)?;
+            }
+            one(stage, phones, turn, sizes)
+        })?;
         results.record(&turn, used, &figures)?;
     }
     memory(&mut results, stage, figure::MEMORY_AFTER)?;
     Ok(results)
+}
+
+/// Does something with a chain. A peer that has ended by itself is started again, a few times.
+fn again<T>(
+    stage: &mut Stage,
+    index: usize,
+    mut deed: impl FnMut(&Stage) -> Result<T>,
+) -> Result<T> {
+    for _ in 0..RESTARTS_MAX {
+        let error = match deed(stage) {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let chain = stage.chains.get(index);
+        if !chain.is_some_and(|chain| chain.name.is_peer()) {
+            return Err(error);
+        }
+        writeln!(
+            io::stderr(),
+            "the peer has ended and is started again: {error}"
+        )?;
+        stage.restart(index)?;
+    }
+    deed(stage)
+}
+
+/// Phones that have done everything once: what is measured afterwards is what a further deed costs.
+fn at_work(stage: &Stage, index: usize, sizes: Sizes) -> Result<Phones> {
+    let phones = stage.phones(index, AT_WORK, sizes.phones)?;
+    for deed in [Deed::Register, Deed::Call] {
+        phones.work(deed, WARM_UP)?;
+    }
+    Ok(phones)
 }
 
 fn one(
@@ -113,3 +148,4 @@ const IDLE: usize = 1;
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Until transactions are forgotten that the registrations needed (64 * T1).
 const SETTLE: Duration = Duration::from_secs(35);
+const RESTARTS_MAX: usize = 5;

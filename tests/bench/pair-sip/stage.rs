@@ -110,6 +110,12 @@ impl Stage {
         })
     }
 
+    /// Starts a peer again that has ended by itself.
+    pub(crate) fn restart(&mut self, index: usize) -> Result<()> {
+        let chain = self.chains.get_mut(index).context("no such chain")?;
+        chain.restart()
+    }
+
     /// Leaves configurations and logs where they are.
     pub(crate) fn keep_logs(&mut self) {
         self.dir.disable_cleanup(true);
