@@ -210,6 +210,13 @@ impl LinkClient {
         )
     }
 
+    /// Whether clients that arrive now can be served: the control stream stands, and a connection for their streams if
+    /// there shall be any.
+    #[must_use]
+    pub fn can_serve(&self) -> bool {
+        *self.is_up.borrow() && (self.stream_service.is_none() || self.lines.open() > 0)
+    }
+
     /// Connections open for streams.
     #[must_use]
     pub fn stream_connections(&self) -> usize {

@@ -224,7 +224,7 @@ async fn tidy(app: App, linked: Condition, stored: Condition) {
     let mut last_counted = clock::now();
     let mut counted = Counted::default();
     loop {
-        if app.links.iter().any(|link| *link.is_up().borrow()) {
+        if app.links.iter().any(|link| link.can_serve()) {
             linked.met();
         } else {
             note_trouble(&app.links, &linked);
