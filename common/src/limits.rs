@@ -859,6 +859,8 @@ pub const SIP_FLOW_QUEUE_MESSAGES: usize = 128;
 /// And their octets: a few of the largest.
 pub const SIP_FLOW_QUEUE_BYTES: usize = 512 * 1024;
 const _: () = assert!(SIP_FLOW_QUEUE_BYTES > 4 * FLOW_MESSAGE_BYTES_MAX);
+/// How much later than asked for a timer of SIP may fire, so that one wake serves many: far shorter than T1.
+pub const SIP_TIMER_SLACK: Duration = Duration::from_millis(20);
 /// Octets that are sent in one: one TLS record.
 pub const SIP_FLOW_WRITE_BYTES: usize = 16 * 1024;
 /// How long edge-e may take to close a client that it was told to close.

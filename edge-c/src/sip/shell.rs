@@ -268,7 +268,7 @@ impl Shell {
         let result = handle(&mut core, now);
         core.settle(now);
         let dials = std::mem::take(&mut core.dials);
-        let is_nearer = core.arm();
+        let is_nearer = core.arm(now);
         drop(core);
         for dial in dials {
             self.dial(dial);

@@ -159,6 +159,14 @@ impl Client {
         }
     }
 
+    /// Whether it is an INVITE to which nothing came.
+    const fn is_calling(&self) -> bool {
+        match self {
+            Self::Invite(client) => matches!(client.state(), invite_client::State::Calling),
+            Self::Other(_) => false,
+        }
+    }
+
     /// Whether a provisional response came and no final one.
     pub(super) const fn is_proceeding(&self) -> bool {
         match self {
@@ -221,6 +229,14 @@ impl Server {
                 server.state(),
                 non_invite_server::State::Trying | non_invite_server::State::Proceeding
             ),
+        }
+    }
+
+    /// Whether nothing was answered yet, not even 100.
+    const fn is_unanswered(&self) -> bool {
+        match self {
+            Self::Invite(server) => server.is_unanswered(),
+            Self::Other(server) => matches!(server.state(), non_invite_server::State::Trying),
         }
     }
 
@@ -306,6 +322,37 @@ impl Context {
             .as_ref()
             .is_none_or(|branch| branch.client.is_over() && branch.cancel.is_none());
         (self.server.is_over() || self.is_abandoned) && is_client_over
+    }
+
+    /// Whether a timer of these transactions may still do anything: most calls are answered long before theirs fire.
+    pub(super) fn minds(&self, timer: Timer) -> bool {
+        let client = self.branch.as_ref().map(|branch| &branch.client);
+        match timer {
+            Timer::Trying => self.server.is_unanswered(),
+            Timer::A | Timer::B => client.is_some_and(Client::is_calling),
+            Timer::C => client.is_some_and(Client::is_pending),
+            Timer::D
+            | Timer::E
+            | Timer::F
+            | Timer::G
+            | Timer::H
+            | Timer::I
+            | Timer::J
+            | Timer::K
+            | Timer::L
+            | Timer::M
+            | Timer::Cancelled
+            | Timer::Node => true,
+        }
+    }
+
+    /// Lets go of what only further attempts would need: a call that is answered is remembered for half a minute.
+    pub(super) fn settle(&mut self) {
+        if let Some(branch) = &mut self.branch {
+            branch.bytes = Bytes::new();
+        }
+        self.plan.body = BodyChange::Keep;
+        self.plan.routes = Vec::new();
     }
 
     /// Whether the request belongs to no dialog yet.

@@ -98,6 +98,9 @@ impl Proxy {
         if !step.deliver {
             return;
         }
+        if context.method == Method::Invite && (200..300).contains(&code) {
+            context.settle();
+        }
         if code < 200 && (context.is_cancelled || context.has_failed) {
             self.cancel_branch(key, context, now);
         }

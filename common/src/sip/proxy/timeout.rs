@@ -203,7 +203,10 @@ impl Proxy {
     /// Keeps the timer queue from growing with timers of what is over.
     pub(super) fn tidy_timers(&mut self) {
         let contexts = &self.contexts;
-        let matters = |key: SlotKey, _: Timer| contexts.get(key).is_some();
+        let matters = |key: SlotKey, timer: Timer| {
+            let context = contexts.get(key);
+            context.is_some_and(|context| context.minds(timer))
+        };
         self.timers.drop_fronts(matters);
         let living = contexts.len().saturating_mul(4);
         if self.timers.len() > limits::SIP_STALE_TIMERS_MAX.saturating_add(living) {

@@ -48,6 +48,12 @@ impl InviteServer {
         self.state
     }
 
+    /// Whether nothing was answered yet, not even 100.
+    #[must_use]
+    pub const fn is_unanswered(&self) -> bool {
+        matches!(self.state, State::Proceeding) && !self.has_answered
+    }
+
     /// The INVITE came again.
     pub const fn handle_request(&mut self) -> Step {
         match self.state {

@@ -179,9 +179,12 @@ impl Core {
     }
 
     /// Sets the timer; whether it has come nearer.
-    pub(super) fn arm(&mut self) -> bool {
+    pub(super) fn arm(&mut self, now: Instant) -> bool {
         let core = self.proxy.poll_timeout().map(|(at, _)| at);
         let next = core.into_iter().chain(self.probes.next()).min();
+        // Nothing of SIP has to be so exact: transactions that end one after the other end together.
+        let soonest = now.checked_add(limits::SIP_TIMER_SLACK);
+        let next = next.max(next.and(soonest));
         let is_nearer = match (next, self.armed) {
             (Some(next), Some(armed)) => next < armed,
             (Some(_), None) => true,
