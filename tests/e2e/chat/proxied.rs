@@ -43,5 +43,9 @@ fn a_node_that_expects_a_proxy_header_sees_the_client_s_address() {
     let log = proxy.log().unwrap();
     assert!(log.contains(&format!("from {client} to {edge}")), "{log}");
     // Probes are edge-c's own connections, and say so.
-    assert!(log.contains(&format!("to {}\n", told.ip())), "{log}");
+    let own = format!("to {}\n", told.ip());
+    wait::until_true("a probe", wait::START_LIMIT, || {
+        Ok(proxy.log()?.contains(&own))
+    })
+    .unwrap();
 }
