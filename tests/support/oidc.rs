@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::curl::{Answer, Curl};
+use crate::installed;
 use crate::place::Place;
 use crate::process::Process;
 
@@ -58,7 +59,7 @@ impl Issuer {
     pub fn restart(&mut self, keys: &str) -> Result<()> {
         self.stop()?;
         fs::write(self.folder.join("kid"), keys)?;
-        let modules = modules()?;
+        let modules = installed::npm("oidc", "support/oidc")?;
         // Modules are found beside the script, so it runs where they are.
         let script = modules.join("issuer.mjs");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("support/oidc/issuer.mjs");
@@ -87,17 +88,6 @@ impl Issuer {
     pub fn log(&self) -> Result<String> {
         Ok(fs::read_to_string(self.folder.join("log"))?)
     }
-}
-
-/// Where `tests/run` puts the packages: `oidc` beside the profile's folder.
-fn modules() -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let found = test
-        .ancestors()
-        .map(|dir| dir.join("oidc"))
-        .find(|dir| dir.join("node_modules").is_dir());
-    let hint = "npm packages are missing: npm ci --ignore-scripts in a copy of tests/support/oidc at target/oidc";
-    found.context(hint)
 }
 
 /// A client outside, with the cookies of a browser, that knows the edge alone.

@@ -33,6 +33,16 @@ fn errors(text: &str) -> String {
     parse(text).unwrap_err().to_string()
 }
 
+/// The smallest file and more: what the tests of its sections read.
+pub(super) fn parse_with(more: &str) -> Result<Loaded<Config>, ConfigErrors> {
+    parse(&format!("{SMALLEST}{more}"))
+}
+
+/// What is wrong with it.
+pub(super) fn errors_with(more: &str) -> String {
+    errors(&format!("{SMALLEST}{more}"))
+}
+
 #[test]
 fn the_smallest_file_gets_the_vendors_defaults() {
     let loaded = parse(SMALLEST).unwrap();

@@ -1,6 +1,6 @@
 //! A real issuer over time: its keys change, it goes away and comes back, while clients work.
 
-use support::oidc::tokens;
+use support::oidc::{Browser, Tokens, tokens};
 
 use super::{Lab, ask};
 
@@ -8,13 +8,7 @@ use super::{Lab, ask};
 fn keys_change_while_clients_work() {
     let mut lab = Lab::with_pages();
     let browser = lab.browser();
-    let first = tokens(&browser.trade(&browser.sign_in("alice").unwrap()).unwrap()).unwrap();
-    assert_eq!(
-        ask(&lab.stage, &first.access).status,
-        200,
-        "{}",
-        lab.stage.logs()
-    );
+    let first = first_tokens(&lab, &browser);
 
     // The new key signs, the old one is still published.
     lab.issuer.restart("k2 k1").unwrap();
@@ -30,13 +24,7 @@ fn keys_change_while_clients_work() {
 fn an_issuer_that_is_away_ends_nothing_that_is_signed() {
     let mut lab = Lab::with_pages();
     let browser = lab.browser();
-    let first = tokens(&browser.trade(&browser.sign_in("alice").unwrap()).unwrap()).unwrap();
-    assert_eq!(
-        ask(&lab.stage, &first.access).status,
-        200,
-        "{}",
-        lab.stage.logs()
-    );
+    let first = first_tokens(&lab, &browser);
     let second = tokens(&browser.refresh(&first.refresh).unwrap()).unwrap();
     lab.issuer.stop().unwrap();
 
@@ -53,4 +41,12 @@ fn an_issuer_that_is_away_ends_nothing_that_is_signed() {
     lab.issuer.restart("k1").unwrap();
     let again = browser.trade(&browser.sign_in("alice").unwrap()).unwrap();
     assert_eq!(again.status, 200, "{}", lab.stage.logs());
+}
+
+/// Those of somebody who has just signed in, and who gets in by them.
+fn first_tokens(lab: &Lab, browser: &Browser) -> Tokens {
+    let tokens = tokens(&browser.trade(&browser.sign_in("alice").unwrap()).unwrap()).unwrap();
+    let answer = ask(&lab.stage, &tokens.access);
+    assert_eq!(answer.status, 200, "{}", lab.stage.logs());
+    tokens
 }

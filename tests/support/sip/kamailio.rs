@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::place::Place;
 use crate::process::Process;
+use crate::template::fill;
 
 /// A Kamailio that can be stopped, killed and started again.
 #[derive(Debug)]
@@ -151,15 +152,6 @@ impl Drop for Kamailio {
         // Killed at once, its first process would leave the others behind.
         drop(self.stop());
     }
-}
-
-/// The configuration with `@NAME@` replaced by values.
-pub(super) fn fill(text: &str, values: &[(&str, String)]) -> String {
-    let mut text = text.to_owned();
-    for (name, value) in values {
-        text = text.replace(&format!("@{name}@"), value);
-    }
-    text
 }
 
 /// The configuration with the lines of a variant, which begin with `#@NAME@`.

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::kamailio::{Kamailio, TlsFiles, fill, socket};
+use super::kamailio::{Kamailio, TlsFiles, socket};
 use crate::place::Place;
+use crate::template::fill;
 
 /// Where it stands.
 #[derive(Clone, Debug)]

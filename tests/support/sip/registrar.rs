@@ -5,8 +5,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::kamailio::{Kamailio, TlsFiles, fill, include, socket};
+use super::kamailio::{Kamailio, TlsFiles, include, socket};
 use crate::place::Place;
+use crate::template::fill;
 
 /// What distinguishes one registrar from another.
 #[derive(Clone, Debug)]

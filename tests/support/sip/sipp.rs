@@ -11,10 +11,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
 
-use super::kamailio::fill;
 use super::registrar::PASSWORD;
 use crate::place::Place;
 use crate::process::Process;
+use crate::template::fill;
 
 /// What every user of a load does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::installed;
 use crate::place::Place;
 use crate::wait;
 
@@ -256,15 +257,10 @@ impl Drop for Chatter {
     }
 }
 
-/// Where `tests/run` puts it: `slixmpp` beside the profile's folder.
 fn python() -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let found = test
-        .ancestors()
-        .map(|dir| dir.join("slixmpp/bin/python"))
-        .find(|file| file.exists());
-    found.context(
-        "slixmpp is missing: python3 -m venv target/slixmpp, and \
-         target/slixmpp/bin/pip install -r tests/support/xmpp/requirements.txt",
-    )
+    let remedy = "python3 -m venv target/slixmpp, and \
+                  target/slixmpp/bin/pip install -r tests/support/xmpp/requirements.txt";
+    Ok(installed::folder("slixmpp", PYTHON, remedy)?.join(PYTHON))
 }
+
+const PYTHON: &str = "bin/python";

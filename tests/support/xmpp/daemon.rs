@@ -105,12 +105,5 @@ impl Drop for Daemon {
     }
 }
 
-/// The text with `@NAME@` replaced by values.
-pub(super) fn fill(text: &str, values: &[(&str, String)]) -> String {
-    values.iter().fold(text.to_owned(), |text, (name, value)| {
-        text.replace(&format!("@{name}@"), value)
-    })
-}
-
 const CONNECT_LIMIT: Duration = Duration::from_millis(500);
 const STOP_LIMIT: Duration = Duration::from_secs(10);

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use certs::Identity;
 
-use super::daemon::{self, Daemon, fill};
+use super::daemon::{self, Daemon};
 use crate::place::Place;
+use crate::template::fill;
 
 /// Where it stands and whom it knows.
 #[derive(Clone, Debug)]

@@ -1,9 +1,10 @@
 //! `@xmpp/client` in Node as the chat client of a web page: XMPP over WebSocket.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
+use crate::installed;
 use crate::place::Place;
 use crate::process::Process;
 use crate::wait;
@@ -32,10 +33,10 @@ pub struct Plan<'a> {
 impl Page {
     /// Opens it; it trusts the authority in `public/ca.pem` below `dir`.
     pub fn open(place: &Place, dir: &Path, plan: Plan<'_>) -> Result<Self> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("support/xmpp/page/page.js");
-        let mut command = place.command("node");
+        let packages = ("xmpp-page", "support/xmpp/page");
+        let mut command = installed::node(place, dir, packages, "page.js")?;
         let (user, password) = plan.user;
-        command.arg(script).args([
+        command.args([
             plan.origin,
             plan.url,
             plan.domain,
@@ -43,9 +44,6 @@ impl Page {
             password,
             plan.peer,
         ]);
-        command
-            .env("NODE_PATH", modules()?)
-            .env("NODE_EXTRA_CA_CERTS", dir.join("public/ca.pem"));
         let log = dir.join("chat-page.log");
         // What an earlier page has said is not this one's.
         drop(std::fs::remove_file(&log));
@@ -71,16 +69,4 @@ impl Page {
         let log = self.process.log()?;
         Ok(log.lines().map(str::to_owned).collect())
     }
-}
-
-/// Where `tests/run` puts the packages: `xmpp-page` beside the profile's folder.
-fn modules() -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let found = test
-        .ancestors()
-        .map(|dir| dir.join("xmpp-page/node_modules"))
-        .find(|dir| dir.is_dir());
-    found.context(
-        "npm packages are missing: npm ci --ignore-scripts in a copy of tests/support/xmpp/page at target/xmpp-page",
-    )
 }

@@ -1,29 +1,9 @@
-use std::path::Path;
-
 use std::sync::Arc;
 
-use common::config::{ConfigErrors, Loaded};
 use insta::assert_snapshot;
 
 use super::*;
-
-const BASE: &str = r#"
-name = "edge-c1.link.internal"
-core_id = 1
-[[edge]]
-name = "edge1.example.com"
-address = "203.0.113.5:7001"
-[link]
-certificate = "link-c.pem"
-key = "link-c.key"
-trust_anchors = ["link-ca.pem"]
-[[domain]]
-name = "example.com"
-[dns]
-servers = ["10.0.0.53:53"]
-[inside]
-trust_anchors = ["inside-ca.pem"]
-"#;
+use crate::config::tests::{errors_with as errors, parse_with as parse};
 
 const SIP: &str = r#"
 [sip]
@@ -33,14 +13,6 @@ name = "cucm"
 hosts = ["example.com"]
 nodes = ["udp:10.0.0.10:5060", "tcp:cucm1.example.com:5060"]
 "#;
-
-fn parse(text: &str) -> Result<Loaded<Config>, ConfigErrors> {
-    Config::parse(Path::new("/etc/edge/edge-c.toml"), &format!("{BASE}{text}"))
-}
-
-fn errors(text: &str) -> String {
-    parse(text).unwrap_err().to_string()
-}
 
 #[test]
 fn without_the_section_there_is_no_sip() {

@@ -1,24 +1,7 @@
 use std::path::Path;
 
 use super::*;
-
-const BASE: &str = r#"
-name = "edge-c1.link.internal"
-core_id = 1
-[[edge]]
-name = "edge1.example.com"
-address = "203.0.113.5:7001"
-[link]
-certificate = "link-c.pem"
-key = "link-c.key"
-trust_anchors = ["link-ca.pem"]
-[[domain]]
-name = "example.com"
-[dns]
-servers = ["10.0.0.53:53"]
-[inside]
-trust_anchors = ["inside-ca.pem"]
-"#;
+use crate::config::tests::{errors_with as errors, parse_with as parse};
 
 const ISSUER: &str = r#"
 [[issuer]]
@@ -27,14 +10,6 @@ kind = "jwks"
 issuer = "https://idp.example.com"
 audiences = ["urn:example:uc"]
 "#;
-
-fn parse(text: &str) -> Result<Loaded<Config>, ConfigErrors> {
-    Config::parse(Path::new("/etc/edge/edge-c.toml"), &format!("{BASE}{text}"))
-}
-
-fn errors(text: &str) -> String {
-    parse(text).unwrap_err().to_string()
-}
 
 #[test]
 fn without_the_sections_no_token_counts_and_nothing_is_relayed() {
