@@ -50,7 +50,7 @@ impl Metadata {
     #[must_use]
     pub fn for_outside(&self, outside: impl Fn(&str, &str) -> Option<String>) -> String {
         let mut members = Map::new();
-        for (name, value) in &self.0 {
+        for (name, value) in self.0.iter().filter(|(name, _)| !is_url(name)) {
             let is_issuer = name == "issuer";
             let kept = match value {
                 Value::String(url) if !is_issuer && is_url(url) => {
@@ -72,8 +72,14 @@ impl Metadata {
     }
 }
 
+/// Is it a URL, or so near to one that some client reads it as one? Browsers take `https:/host` and `//host` too.
 fn is_url(text: &str) -> bool {
-    text.contains("://")
+    let text = text.trim_start();
+    let begins = |scheme: &str| {
+        let start = text.get(..scheme.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    text.contains("//") || begins("http:") || begins("https:")
 }
 
 fn is_plain(value: &Value) -> bool {
@@ -93,6 +99,22 @@ mod tests {
             "mtls_endpoint_aliases":{{"token_endpoint":"https://m.example.com"}},"mixed":["a","https://x"],
             "claims_parameter_supported":false}}"#
         )
+    }
+
+    #[test]
+    fn what_some_client_takes_for_a_url_does_not_go_out_either() {
+        let document = format!(
+            r#"{{"issuer":"{ISSUER}","a":"https:/m.example.com","b":"HTTPS:m.example.com","c":["//m.example.com"],
+            "d":" http:&//m.example.com","//m.example.com":true,"scopes_supported":["https","openid"]}}"#
+        );
+        let metadata = Metadata::read(document.as_bytes(), ISSUER).unwrap();
+
+        let outside = metadata.for_outside(|_, _| None);
+
+        assert_eq!(
+            outside,
+            format!(r#"{{"issuer":"{ISSUER}","scopes_supported":["https","openid"]}}"#)
+        );
     }
 
     #[test]

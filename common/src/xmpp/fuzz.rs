@@ -24,7 +24,11 @@ pub fn opening(bytes: &[u8]) {
     let Some((&piece, bytes)) = bytes.split_first() else {
         return;
     };
-    let bytes = bytes.get(..limits::XMPP_OPENING_BYTES_MAX).unwrap_or(bytes);
+    let mut bytes = bytes.get(..limits::XMPP_OPENING_BYTES_MAX).unwrap_or(bytes);
+    // What stands before a carriage return is judged with the octet behind it (XML 1.0 section 2.11).
+    while let Some((b'\r', before)) = bytes.split_last() {
+        bytes = before;
+    }
     let (whole, said) = open_in(bytes.len(), bytes);
     let (pieces, _) = open_in(usize::from(piece), bytes);
     match (whole, pieces) {

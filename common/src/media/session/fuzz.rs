@@ -147,7 +147,7 @@ impl World {
             4 | 5 => self.phone_sends(at(3)),
             6 => {
                 let from = usize::from(at(2)).min(junk.len());
-                self.inside_sends(origin.component, &junk[from..]);
+                self.stranger_sends(origin.component, &junk[from..]);
             }
             7 => self.now += Duration::from_millis(u64::from(at(2)) * 40),
             _ => self.replan(at(2)),
@@ -196,9 +196,22 @@ impl World {
             Some((sender, _)) => protect(sender, &packet),
         };
         if let Some(outside) = self.inside_sends(component_of(&packet), &protected) {
-            let opened = open(&mut self.client.1, &outside);
-            assert_eq!(opened, packet, "the client hears something else");
+            self.client_hears(&packet, &outside);
         }
+    }
+
+    /// Somebody inside who has the phone's address, but not its keys if it has any.
+    fn stranger_sends(&mut self, component: Component, packet: &[u8]) {
+        if let Some(outside) = self.inside_sends(component, packet) {
+            assert!(self.phone.is_none(), "nobody but the phone has its keys");
+            self.client_hears(packet, &outside);
+        }
+    }
+
+    /// Every packet, as the numbers of those that are missing say how often they have begun again.
+    fn client_hears(&mut self, packet: &[u8], outside: &[u8]) {
+        let opened = open(&mut self.client.1, outside);
+        assert_eq!(opened, packet, "the client hears something else");
     }
 
     fn inside_sends(&mut self, component: Component, packet: &[u8]) -> Option<Vec<u8>> {
