@@ -2,6 +2,6 @@
 
 pub mod allow_list;
 pub mod domain;
-mod fading;
+pub mod fading;
 pub mod jail;
 pub mod rate_limit;

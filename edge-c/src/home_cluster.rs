@@ -2,24 +2,22 @@
 //!
 //! Proves nothing: whoever is at home somewhere may still have the wrong password.
 
-pub(crate) mod expiring;
-
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::limits;
 use common::net::{Domain, Host, HostPort};
+use common::policy::fading::Fading;
 use common::redact::Redacted;
+use common::runtime::clock;
 use common::session::UserName;
 use common::telemetry::ByLabel;
 use prometheus_client::metrics::counter::Counter;
-use tokio::time::Instant;
 
 use crate::discovery::{Discovery, DiscoveryError, ServedDomain};
 use crate::metrics::ClusterOutcome;
 use crate::uds::answer::{ClusterUser, FoundUser};
 use crate::uds::{OnBehalf, Uds, UdsError, UserQuery};
-use expiring::Expiring;
 
 /// Where a user is at home.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,18 +49,18 @@ pub enum HomeError {
 pub struct HomeClusters {
     discovery: Arc<Discovery>,
     uds: Arc<Uds>,
-    known: Mutex<Expiring<(Domain, UserName), Arc<Home>>>,
+    known: Mutex<Fading<(Domain, UserName), Arc<Home>>>,
     lookups: Option<ByLabel<ClusterOutcome, Counter>>,
 }
 
 impl HomeClusters {
     /// Asks the nodes that `discovery` knows through `uds`.
     #[must_use]
-    pub const fn new(discovery: Arc<Discovery>, uds: Arc<Uds>) -> Self {
+    pub fn new(discovery: Arc<Discovery>, uds: Arc<Uds>) -> Self {
         Self {
             discovery,
             uds,
-            known: Mutex::new(Expiring::new(limits::SIGN_IN_USERS_MAX)),
+            known: Mutex::new(Fading::new(limits::SIGN_IN_USERS_MAX)),
             lookups: None,
         }
     }
@@ -84,7 +82,10 @@ impl HomeClusters {
     #[must_use]
     pub fn remembered(&self, domain: &ServedDomain, login: &UserName) -> Option<Arc<Home>> {
         let key = (domain.name.clone(), login.clone());
-        let home = self.lock().get(&key, Instant::now()).cloned();
+        let known = self.lock();
+        let home = known.get(&key, clock::now());
+        let home = home.map(|(_, home)| Arc::clone(home));
+        drop(known);
         if home.is_some() {
             self.count(ClusterOutcome::Cached);
         }
@@ -266,16 +267,12 @@ impl HomeClusters {
     }
 
     fn remember(&self, domain: &ServedDomain, login: &UserName, home: &Arc<Home>) {
-        let now = Instant::now();
-        self.lock().insert(
-            (domain.name.clone(), login.clone()),
-            Arc::clone(home),
-            now + limits::HOME_CACHE_TTL,
-            now,
-        );
+        let (now, key) = (clock::now(), (domain.name.clone(), login.clone()));
+        let end = now + limits::HOME_CACHE_TTL;
+        self.lock().renew(key, end, Arc::clone(home), now);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Expiring<(Domain, UserName), Arc<Home>>> {
+    fn lock(&self) -> MutexGuard<'_, Fading<(Domain, UserName), Arc<Home>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -26,6 +26,7 @@ use common::limits;
 use common::mra::access::SsoQuery;
 use common::mra::edge_config::{KnownService, ServiceName, SipRoute};
 use common::net::{Deployment, Domain, Host};
+use common::policy::fading::Fading;
 use common::policy::rate_limit::Quota;
 use common::redact::Secret;
 use common::runtime::clock;
@@ -39,10 +40,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::discovery::{Discovery, ServedDomain};
 use crate::home_cluster::HomeClusters;
-use crate::home_cluster::expiring::Expiring;
 use crate::metrics::ClusterOutcome;
 use crate::sessions::Sessions;
-use crate::tokens::{TokenRefused, TokenVerifier};
+use crate::tokens::TokenVerifier;
 use crate::uds::{OnBehalf, Uds};
 use credentials::Credentials;
 pub use credentials::CredentialsError;
@@ -135,7 +135,7 @@ struct SignedOn {
 }
 
 /// The homes and records of users whose tokens were accepted, by the token's hash.
-type TokenProofs = Expiring<(Domain, [u8; 32]), Arc<Proved>>;
+type TokenProofs = Fading<(Domain, [u8; 32]), Arc<Proved>>;
 
 /// The one proof of credentials that several requests wait for.
 type Flight = OnceCell<Result<Arc<Proved>, SignInError>>;
@@ -184,19 +184,10 @@ impl SignIn {
         self
     }
 
-    /// The value of `Authorization` for a server inside that gets tokens of its own, made of the user's; `None` where it gets
-    /// the user's.
-    ///
-    /// # Errors
-    /// [`TokenRefused`] if the issuer gives none; the server must not get the user's instead.
-    pub async fn exchange(
-        &self,
-        domain: &Domain,
-        host: &Host,
-        authorization: &str,
-    ) -> Option<Result<Secret<String>, TokenRefused>> {
-        let tokens = self.tokens.as_ref()?;
-        tokens.exchange(domain, host, authorization).await
+    /// Who judges tokens, where any count.
+    #[must_use]
+    pub fn tokens(&self) -> Option<&TokenVerifier> {
+        self.tokens.as_deref()
     }
 
     /// Whether users of the domain may sign in by tokens.
@@ -227,7 +218,7 @@ impl SignIn {
             limit: LoginLimit::new(config.login_limit),
             sessions: None,
             tokens: None,
-            token_proofs: std::sync::Mutex::new(Expiring::new(limits::SIGN_IN_USERS_MAX)),
+            token_proofs: std::sync::Mutex::new(Fading::new(limits::SIGN_IN_USERS_MAX)),
             token_proof_age: config.credential_cache,
             flights: Shared::new(limits::SIGN_IN_FLIGHTS_MAX),
             gates: Shared::new(limits::SIGN_IN_FLIGHTS_MAX),

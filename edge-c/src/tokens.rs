@@ -10,12 +10,15 @@
 
 mod exchange;
 mod fetch;
+mod issuer;
 mod jwks;
 pub mod metrics;
+mod refused;
 mod self_call;
 #[cfg(test)]
 mod tests;
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,23 +27,23 @@ use aws_lc_rs::digest;
 use common::limits;
 use common::net::Domain;
 use common::oauth::{
-    IntrospectionError, KeySet, Metadata, SealKey, Shape, TokenError, Verified, introspected,
-    shape, verify,
+    IntrospectionError, Metadata, TokenError, Verified, introspected, shape, verify,
 };
+use common::policy::fading::Fading;
 use common::redact::Secret;
 use common::runtime::clock;
 use common::session::UserName;
 use common::time::UnixTime;
-use tokio::time::Instant;
 
 use crate::config::tokens::{self as config, IssuerKind};
-use crate::home_cluster::expiring::Expiring;
 use crate::uds::OnBehalf;
 use exchange::Exchanged;
 pub use fetch::{FetchError, Fetcher};
 pub(crate) use fetch::{collect, https};
-use jwks::Jwks;
+use issuer::Backend;
+pub use issuer::Issuer;
 use metrics::{TokenMetrics, TokenOutcome};
+pub use refused::TokenRefused;
 pub use self_call::SelfCall;
 
 /// A token that is good.
@@ -54,77 +57,6 @@ pub struct Accepted {
     pub until: Option<UnixTime>,
 }
 
-/// Why a token opens nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokenRefused {
-    /// No `[[issuer]]` is responsible.
-    #[error("the token is of no [[issuer]] of this domain")]
-    NoIssuer,
-    /// The issuer could not be asked, or its keys could not be had.
-    #[error("issuer {issuer}: {why}")]
-    Unavailable {
-        /// The name of the issuer.
-        issuer: Arc<str>,
-        /// What went wrong.
-        why: String,
-    },
-    /// Not a good token.
-    #[error("issuer {issuer}: {error}")]
-    Token {
-        /// The name of the issuer.
-        issuer: Arc<str>,
-        /// Why.
-        error: TokenError,
-    },
-}
-
-impl TokenRefused {
-    /// What the operator can do.
-    #[must_use]
-    pub const fn remedy(&self) -> &'static str {
-        match self {
-            Self::NoIssuer => "add an [[issuer]] for it if you trust it",
-            Self::Unavailable { .. } => {
-                "look whether the issuer runs and edge-c reaches it by verified TLS"
-            }
-            Self::Token { error, .. } => match error {
-                TokenError::Expired => "none: the client refreshes its token, or signs in again",
-                TokenError::NotYetValid => {
-                    "compare the clocks of edge-c and the issuer, or raise clock_skew"
-                }
-                TokenError::Audience => "compare aud of the token with audiences of the [[issuer]]",
-                TokenError::Type => "compare typ of the token with token_types of the [[issuer]]",
-                TokenError::Algorithm => {
-                    "none, if nobody changed the issuer; else set algorithms of the [[issuer]]"
-                }
-                TokenError::NoUser => {
-                    "compare the token's claims with user_claim of the [[issuer]]"
-                }
-                TokenError::Scope => "compare scope of the token with scopes of the [[issuer]]",
-                TokenError::UnknownKey => "look whether the issuer publishes the key",
-                TokenError::Critical
-                | TokenError::Inactive
-                | TokenError::Issuer
-                | TokenError::KeyName
-                | TokenError::Malformed
-                | TokenError::NoExpiry
-                | TokenError::Sealed
-                | TokenError::Signature
-                | TokenError::TooLarge => "none: the client must get another token",
-            },
-        }
-    }
-
-    /// Whether somebody made the token up.
-    #[must_use]
-    pub const fn is_forged(&self) -> bool {
-        match self {
-            Self::NoIssuer | Self::Unavailable { .. } => false,
-            Self::Token { error, .. } => error.is_forged(),
-        }
-    }
-}
-
 type Verdict = Result<Accepted, TokenRefused>;
 type Tag = [u8; 32];
 
@@ -134,114 +66,9 @@ pub struct TokenVerifier {
     issuers: ArcSwap<Vec<Arc<Issuer>>>,
     fetcher: Fetcher,
     self_call: SelfCall,
-    verdicts: Mutex<Expiring<(Domain, Tag), Verdict>>,
+    verdicts: Mutex<Fading<(Domain, Tag), Verdict>>,
     exchanged: Mutex<Exchanged>,
     metrics: TokenMetrics,
-}
-
-/// One `[[issuer]]`.
-#[derive(Debug)]
-pub struct Issuer {
-    config: config::Issuer,
-    backend: Backend,
-}
-
-#[derive(Debug)]
-enum Backend {
-    Introspection,
-    Jwks(Jwks),
-    Static { keys: KeySet, seal: Option<SealKey> },
-    Uds,
-}
-
-impl Issuer {
-    fn open(config: &config::Issuer) -> Result<Self, String> {
-        let backend = match &config.kind {
-            IssuerKind::Introspection { .. } => Backend::Introspection,
-            IssuerKind::Jwks { .. } => Backend::Jwks(Jwks::new()),
-            IssuerKind::Static {
-                keys,
-                decryption_key,
-            } => {
-                let mut all = KeySet::default();
-                for path in keys {
-                    all.merge(config::read_keys(path)?);
-                }
-                let seal = decryption_key.as_ref().map(config::read_seal_key);
-                Backend::Static {
-                    keys: all,
-                    seal: seal.transpose()?,
-                }
-            }
-            IssuerKind::Uds => Backend::Uds,
-        };
-        Ok(Self {
-            config: config.clone(),
-            backend,
-        })
-    }
-
-    /// What it is configured as.
-    #[must_use]
-    pub const fn config(&self) -> &config::Issuer {
-        &self.config
-    }
-
-    /// Whether it vouches for users of the domain.
-    #[must_use]
-    pub fn serves(&self, domain: &Domain) -> bool {
-        self.config.domains.is_empty() || self.config.domains.contains(domain)
-    }
-
-    /// Whether a token of this shape is this issuer's to judge.
-    fn takes(&self, shape: &Shape) -> bool {
-        match (&self.backend, shape) {
-            (Backend::Jwks(_) | Backend::Static { seal: None, .. }, Shape::Of { issuer }) => {
-                self.config.rules.issuer.as_ref() == Some(issuer)
-            }
-            (Backend::Static { seal: Some(_), .. }, Shape::SelfDescribing) => true,
-            // A signed token of an issuer that is asked about each one is still its own.
-            (Backend::Introspection, Shape::Of { issuer }) => self
-                .config
-                .rules
-                .issuer
-                .as_ref()
-                .is_none_or(|own| own == issuer),
-            (Backend::Introspection, Shape::Opaque) | (Backend::Uds, _) => true,
-            (Backend::Jwks(_) | Backend::Static { .. }, _)
-            | (Backend::Introspection, Shape::SelfDescribing) => false,
-        }
-    }
-
-    /// Whether a token costs somebody inside a question.
-    const fn asks(&self) -> bool {
-        matches!(self.backend, Backend::Introspection | Backend::Uds)
-    }
-
-    fn refused(&self, error: TokenError) -> TokenRefused {
-        TokenRefused::Token {
-            issuer: Arc::clone(&self.config.name),
-            error,
-        }
-    }
-
-    fn unavailable(&self, why: impl std::fmt::Display) -> TokenRefused {
-        TokenRefused::Unavailable {
-            issuer: Arc::clone(&self.config.name),
-            why: why.to_string(),
-        }
-    }
-
-    fn accepted(&self, verified: &Verified) -> Verdict {
-        let user = UserName::parse(verified.user.reveal());
-        Ok(Accepted {
-            issuer: Arc::clone(&self.config.name),
-            user: user.map_err(|_| self.refused(TokenError::NoUser))?,
-            until: verified
-                .expires
-                .map(|expires| expires.plus(self.config.extra_time)),
-        })
-    }
 }
 
 impl TokenVerifier {
@@ -259,8 +86,8 @@ impl TokenVerifier {
             issuers: ArcSwap::default(),
             fetcher,
             self_call,
-            verdicts: Mutex::new(Expiring::new(limits::TOKEN_VERDICTS_MAX)),
-            exchanged: Mutex::new(Expiring::new(limits::TOKEN_VERDICTS_MAX)),
+            verdicts: Mutex::new(Fading::new(limits::TOKEN_VERDICTS_MAX)),
+            exchanged: Mutex::new(Fading::new(limits::TOKEN_VERDICTS_MAX)),
             metrics,
         };
         verifier.take_over(verifier.open(issuers)?);
@@ -292,8 +119,8 @@ impl TokenVerifier {
             self.metrics.announce(&issuer.config.name);
         }
         self.issuers.store(Arc::new(opened));
-        *self.verdicts() = Expiring::new(limits::TOKEN_VERDICTS_MAX);
-        *self.exchanged() = Expiring::new(limits::TOKEN_VERDICTS_MAX);
+        *self.verdicts() = Fading::new(limits::TOKEN_VERDICTS_MAX);
+        *self.exchanged() = Fading::new(limits::TOKEN_VERDICTS_MAX);
         self.fetcher.forget_connections();
     }
 
@@ -347,15 +174,10 @@ impl TokenVerifier {
         hint: Option<&str>,
         on_behalf: &OnBehalf,
     ) -> Verdict {
-        let Some(issuer) = self.responsible(domain, token) else {
-            return Err(TokenRefused::NoIssuer);
+        let (issuer, tag) = match self.begin(domain, token) {
+            ControlFlow::Continue(begun) => begun,
+            ControlFlow::Break(verdict) => return verdict,
         };
-        let tag = tag(token);
-        if let Some(verdict) = self.remembered(domain, &tag) {
-            self.metrics
-                .verdict(&issuer.config.name, TokenOutcome::Cached);
-            return verdict;
-        }
         let verdict = self.judge(&issuer, domain, token, hint, on_behalf).await;
         self.settle(&issuer, domain, tag, verdict)
     }
@@ -365,15 +187,10 @@ impl TokenVerifier {
     /// # Errors
     /// [`TokenRefused`]; [`TokenRefused::Unavailable`] where somebody would have to be asked.
     pub fn verify_now(&self, domain: &Domain, token: &str) -> Verdict {
-        let Some(issuer) = self.responsible(domain, token) else {
-            return Err(TokenRefused::NoIssuer);
+        let (issuer, tag) = match self.begin(domain, token) {
+            ControlFlow::Continue(begun) => begun,
+            ControlFlow::Break(verdict) => return verdict,
         };
-        let tag = tag(token);
-        if let Some(verdict) = self.remembered(domain, &tag) {
-            self.metrics
-                .verdict(&issuer.config.name, TokenOutcome::Cached);
-            return verdict;
-        }
         let rules = &issuer.config.rules;
         let verdict = match &issuer.backend {
             Backend::Jwks(jwks) => match jwks.verify_now(token, rules) {
@@ -406,6 +223,20 @@ impl TokenVerifier {
                 }
             }
         }
+    }
+
+    /// Whose token it is, unless there is a verdict already.
+    fn begin(&self, domain: &Domain, token: &str) -> ControlFlow<Verdict, (Arc<Issuer>, Tag)> {
+        let Some(issuer) = self.responsible(domain, token) else {
+            return ControlFlow::Break(Err(TokenRefused::NoIssuer));
+        };
+        let tag = tag(token);
+        let Some(verdict) = self.remembered(domain, &tag) else {
+            return ControlFlow::Continue((issuer, tag));
+        };
+        self.metrics
+            .verdict(&issuer.config.name, TokenOutcome::Cached);
+        ControlFlow::Break(verdict)
     }
 
     /// The one issuer whose token it is, by what the token says of itself.
@@ -479,7 +310,9 @@ impl TokenVerifier {
 
     fn remembered(&self, domain: &Domain, tag: &Tag) -> Option<Verdict> {
         let key = (domain.clone(), *tag);
-        self.verdicts().get(&key, Instant::now()).cloned()
+        let verdicts = self.verdicts();
+        let (_, verdict) = verdicts.get(&key, clock::now())?;
+        Some(verdict.clone())
     }
 
     /// Counts a verdict and keeps it for a while.
@@ -507,15 +340,15 @@ impl TokenVerifier {
             Err(_) => Duration::ZERO,
         };
         if !kept_for.is_zero() {
-            let now = Instant::now();
+            let now = clock::now();
             let key = (domain.clone(), tag);
             let (end, kept) = (now + kept_for, verdict.clone());
-            self.verdicts().insert(key, kept, end, now);
+            self.verdicts().renew(key, end, kept, now);
         }
         verdict
     }
 
-    fn verdicts(&self) -> MutexGuard<'_, Expiring<(Domain, Tag), Verdict>> {
+    fn verdicts(&self) -> MutexGuard<'_, Fading<(Domain, Tag), Verdict>> {
         self.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

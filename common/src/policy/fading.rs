@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+/// See the module.
 #[derive(Debug)]
-pub(super) struct Fading<K, V> {
+pub struct Fading<K, V> {
     entries: BTreeMap<K, (Instant, V)>,
     /// The same keys, ordered by when they stop to matter.
     order: BTreeSet<(Instant, K)>,
@@ -14,7 +15,8 @@ pub(super) struct Fading<K, V> {
 
 impl<K: Ord + Clone, V> Fading<K, V> {
     /// `keys_max` of 0 counts as 1.
-    pub(super) fn new(keys_max: usize) -> Self {
+    #[must_use]
+    pub fn new(keys_max: usize) -> Self {
         Self {
             entries: BTreeMap::new(),
             order: BTreeSet::new(),
@@ -23,7 +25,7 @@ impl<K: Ord + Clone, V> Fading<K, V> {
     }
 
     /// The value of `key` and until when it matters, if it still does.
-    pub(super) fn get(&self, key: &K, now: Instant) -> Option<(Instant, &V)> {
+    pub fn get(&self, key: &K, now: Instant) -> Option<(Instant, &V)> {
         self.entries
             .get(key)
             .filter(|(until, _)| *until > now)
@@ -31,14 +33,14 @@ impl<K: Ord + Clone, V> Fading<K, V> {
     }
 
     /// Takes the value of `key` out.
-    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
+    pub fn remove(&mut self, key: &K) -> Option<V> {
         let (until, value) = self.entries.remove(key)?;
         self.order.remove(&(until, key.clone()));
         Some(value)
     }
 
     /// Puts `value` in the place of what `key` had; makes room if there is none.
-    pub(super) fn put(&mut self, key: K, until: Instant, value: V) {
+    pub fn put(&mut self, key: K, until: Instant, value: V) {
         self.remove(&key);
         while self.entries.len() >= self.keys_max {
             let Some((_, shortest)) = self.order.pop_first() else {
@@ -52,8 +54,14 @@ impl<K: Ord + Clone, V> Fading<K, V> {
         self.check_invariants();
     }
 
+    /// The same, after what matters no more at `now` has made room.
+    pub fn renew(&mut self, key: K, until: Instant, value: V, now: Instant) {
+        self.expire(now);
+        self.put(key, until, value);
+    }
+
     /// Forgets everything that matters no more.
-    pub(super) fn expire(&mut self, now: Instant) {
+    pub fn expire(&mut self, now: Instant) {
         while let Some((until, _)) = self.order.first()
             && *until <= now
         {
@@ -102,6 +110,23 @@ mod tests {
         assert!(map.get(&"long", now).is_some());
         assert!(map.get(&"short", now).is_none());
         assert!(map.get(&"new", now).is_some());
+    }
+
+    #[test]
+    fn what_matters_no_more_makes_room_before_what_does() {
+        let now = epoch();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let mut map = Fading::new(2);
+        map.put("over", at(1), 1);
+        map.put("lasting", at(9), 2);
+        map.put("lasting", at(8), 3);
+
+        map.renew("new", at(9), 4, at(1));
+
+        assert_eq!(map.get(&"lasting", at(1)), Some((at(8), &3)));
+        assert_eq!(map.remove(&"lasting"), Some(3));
+        assert_eq!(map.get(&"lasting", at(1)), None);
+        assert_eq!(map.len(), 1);
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::time::Duration;
 use aws_lc_rs::{hmac, rand};
 use common::limits;
 use common::net::Domain;
+use common::policy::fading::Fading;
+use common::runtime::clock;
 use common::session::UserName;
-use tokio::time::Instant;
 
 use super::credentials::Credentials;
 use crate::home_cluster::Home;
-use crate::home_cluster::expiring::Expiring;
 use crate::uds::answer::UserRecord;
 
 /// A user whose password UCM has accepted.
@@ -36,9 +36,9 @@ pub(super) struct Proofs {
 #[derive(Debug)]
 struct Accepted {
     /// The user id that each sign-in name stands for.
-    ids: Expiring<(Domain, UserName), UserName>,
+    ids: Fading<(Domain, UserName), UserName>,
     /// One password per user id: a new one that UCM accepts takes the old one's place, whatever name was used.
-    users: Expiring<(Domain, UserName), (Tag, Arc<Proved>)>,
+    users: Fading<(Domain, UserName), (Tag, Arc<Proved>)>,
 }
 
 /// There was no entropy for the key.
@@ -54,8 +54,8 @@ impl Proofs {
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
             lifetime,
             accepted: Mutex::new(Accepted {
-                ids: Expiring::new(limits::SIGN_IN_USERS_MAX),
-                users: Expiring::new(limits::SIGN_IN_USERS_MAX),
+                ids: Fading::new(limits::SIGN_IN_USERS_MAX),
+                users: Fading::new(limits::SIGN_IN_USERS_MAX),
             }),
         })
     }
@@ -66,12 +66,11 @@ impl Proofs {
         domain: &Domain,
         credentials: &Credentials,
     ) -> Option<Arc<Proved>> {
-        let now = Instant::now();
+        let now = clock::now();
         let accepted = self.lock();
-        let id = accepted
-            .ids
-            .get(&(domain.clone(), credentials.login.clone()), now)?;
-        let (tag, proved) = accepted.users.get(&(domain.clone(), id.clone()), now)?;
+        let alias = (domain.clone(), credentials.login.clone());
+        let (_, id) = accepted.ids.get(&alias, now)?;
+        let (_, (tag, proved)) = accepted.users.get(&(domain.clone(), id.clone()), now)?;
         let message = message(id, credentials);
         hmac::verify(&self.key, &message, tag).ok()?;
         Some(Arc::clone(proved))
@@ -82,17 +81,16 @@ impl Proofs {
         if self.lifetime.is_zero() {
             return;
         }
-        let now = Instant::now();
+        let now = clock::now();
         let end = now + self.lifetime;
         let id = &proved.home.user;
         let tag = self.tag(id, credentials);
         let mut accepted = self.lock();
         let alias = (domain.clone(), credentials.login.clone());
-        accepted.ids.insert(alias, id.clone(), end, now);
+        accepted.ids.renew(alias, end, id.clone(), now);
         let user = (domain.clone(), id.clone());
-        accepted
-            .users
-            .insert(user, (tag, Arc::clone(proved)), end, now);
+        let proof = (tag, Arc::clone(proved));
+        accepted.users.renew(user, end, proof, now);
     }
 
     /// Notes that UCM no longer accepts what it accepted of `id`.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use common::net::Domain;
 use common::redact::Secret;
+use common::runtime::clock;
 use common::session::{Method, UserName};
-use tokio::time::Instant;
 
 use super::login_limit::Attempt;
 use super::proofs::Proved;
@@ -32,17 +33,17 @@ impl SignIn {
     ) -> Result<SignedOn, SignInError> {
         let accepted = self.accept_token(verifier, domain, token, request).await?;
         let key = (domain.name.clone(), tokens::tag(token));
-        let known = self.token_proofs().get(&key, Instant::now()).cloned();
+        let known = self.known_token(&key);
         let is_remembered = known.is_some();
         let proved = match known {
             Some(proved) => proved,
             None => {
                 let on_behalf = &request.on_behalf;
                 let proved = self.place(domain, &accepted, token, on_behalf).await?;
-                let now = Instant::now();
+                let now = clock::now();
                 let end = now + self.token_proof_age;
                 self.token_proofs()
-                    .insert(key, Arc::clone(&proved), end, now);
+                    .renew(key, end, Arc::clone(&proved), now);
                 proved
             }
         };
@@ -53,6 +54,12 @@ impl SignIn {
             until: accepted.until,
             is_remembered,
         })
+    }
+
+    fn known_token(&self, key: &(Domain, [u8; 32])) -> Option<Arc<Proved>> {
+        let proofs = self.token_proofs();
+        let (_, proved) = proofs.get(key, clock::now())?;
+        Some(Arc::clone(proved))
     }
 
     /// Only a token that somebody inside has to be asked about counts as a try.

@@ -85,7 +85,10 @@ impl Streams {
             return Ok(());
         };
         let host = &arrived.origin.host;
-        let exchanged = self.sign_in.exchange(arrived.domain, host, own).await;
+        let Some(tokens) = self.sign_in.tokens() else {
+            return Ok(());
+        };
+        let exchanged = tokens.exchange(arrived.domain, host, own).await;
         let Some(exchanged) = exchanged else {
             return Ok(());
         };

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use common::limits;
 use common::net::{Domain, Host};
+use common::policy::fading::Fading;
 use common::redact::Secret;
+use common::runtime::clock;
 use serde::Deserialize;
-use tokio::time::Instant;
 
 use super::{FetchError, Issuer, Tag, TokenRefused, TokenVerifier, bearer, endpoint, tag};
 use crate::config::tokens::Exchange;
 
 /// The tokens that were got lately, by the user's token and the audience.
-pub(super) type Exchanged = crate::home_cluster::expiring::Expiring<(Tag, String), Secret<String>>;
+pub(super) type Exchanged = Fading<(Tag, String), Secret<String>>;
 
 /// RFC 8693 section 2.2.1, as far as it counts.
 #[derive(Deserialize)]
@@ -48,17 +49,16 @@ impl TokenVerifier {
             Some((issuer, exchange))
         })?;
         let key = (tag(token), exchange.audience.clone());
-        let known = self.exchanged().get(&key, Instant::now()).cloned();
-        if let Some(known) = known {
-            return Some(Ok(known));
+        if let Some((_, known)) = self.exchanged().get(&key, clock::now()) {
+            return Some(Ok(known.clone()));
         }
         let asked = self.ask_for(issuer, exchange, token).await;
         self.metrics.fetched(&issuer.config.name, asked.is_ok());
         Some(match asked {
             Ok((value, kept_for)) => {
-                let now = Instant::now();
+                let now = clock::now();
                 self.exchanged()
-                    .insert(key, value.clone(), now + kept_for, now);
+                    .renew(key, now + kept_for, value.clone(), now);
                 Ok(value)
             }
             Err(error) => Err(issuer.unavailable(error)),
