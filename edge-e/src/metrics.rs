@@ -356,6 +356,7 @@ mod tests {
     /// Names in the alerts that the other edge alone has, or that are there once they count something.
     const ELSEWHERE: &[&str] = &[
         "edge_dns_lookups_total",
+        "edge_issuer_keys_age_seconds",
         "edge_node_up",
         "edge_sip_node_up",
         "edge_sign_ins_total",
