@@ -249,7 +249,8 @@ pub const ALLOW_LIST_SHOWN_CHARS_MAX: usize = 120;
 /// Most events that one sliding window counts: each costs 16 octets for each key.
 pub const RATE_LIMIT_COUNT_MAX: usize = 1000;
 
-/// Wrong passwords of one user at one address, and forgeries of one address, that are forgiven; the next one blocks.
+/// Wrong passwords of one user at one address, and forgeries and nameless failures of one address, that are forgiven; the
+/// next one blocks.
 pub const JAIL_FAILURES_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
 /// Wrong passwords of one address that are forgiven, whoever's they are: the day after passwords expire, an office behind
 /// one NAT has many users with two or three each.

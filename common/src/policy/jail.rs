@@ -70,7 +70,7 @@ impl UserTag {
 pub enum Offence {
     /// A cookie or token that nobody has issued: of the address, since it names no user that could be believed.
     Forgery,
-    /// A wrong password, of this user if one is known.
+    /// A wrong password, of this user; of the address like a forgery, if nobody says whose it was.
     WrongPassword(Option<UserTag>),
 }
 
@@ -155,10 +155,10 @@ impl Jail {
             return Sentence::Counted;
         };
         let of_address = match offence {
-            Offence::Forgery => {
+            Offence::Forgery | Offence::WrongPassword(None) => {
                 is_over(&mut self.forgeries, &network, self.policy.failures_max, now)
             }
-            Offence::WrongPassword(_) => is_over(
+            Offence::WrongPassword(Some(_)) => is_over(
                 &mut self.wrong_passwords,
                 &network,
                 self.policy.address_failures_max,

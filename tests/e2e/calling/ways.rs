@@ -412,13 +412,12 @@ fn deliver(sender: &UdpSocket, message: &[u8], to: SocketAddr, receiver: &UdpSoc
     let pause = Duration::from_millis(500);
     receiver.set_read_timeout(Some(pause)).unwrap();
     let mut bytes = [0; 1500];
-    for _ in 0..10 {
+    let mut heard = (0..10).map(|_| {
         sender.send_to(message, to).unwrap();
-        if let Ok(count) = receiver.recv(&mut bytes) {
-            return bytes[..count].to_vec();
-        }
-    }
-    panic!("{to} passes nothing on");
+        receiver.recv(&mut bytes)
+    });
+    let count = heard.find_map(Result::ok).unwrap();
+    bytes[..count].to_vec()
 }
 
 /// After so long everybody knows that the link is dead.

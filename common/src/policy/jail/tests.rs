@@ -167,17 +167,32 @@ fn who_tries_many_users_is_refused_as_an_address() {
         ..JailPolicy::default()
     });
     for number in 0..20 {
-        let user = (number % 2 == 0).then(|| UserTag::of(&number.to_string()));
-        let offence = Offence::WrongPassword(user);
+        let user = UserTag::of(&number.to_string());
+        let offence = Offence::WrongPassword(Some(user));
         assert_eq!(jail.fail(v4(1), offence, now), Sentence::Counted);
     }
 
-    let sentence = jail.fail(v4(1), Offence::WrongPassword(None), now);
+    let one_more = Offence::WrongPassword(Some(UserTag::of("one more")));
+    let sentence = jail.fail(v4(1), one_more, now);
 
     let until = now + MINUTE * 10;
     let whom = Whom::Address;
     assert_eq!(sentence, Sentence::Blocked { whom, until });
     assert_eq!(jail.blocked_until(v4(1), now), Some(until));
+}
+
+#[test]
+fn wrong_passwords_of_nobody_known_count_like_forgeries() {
+    let now = epoch();
+    let mut jail = Jail::new(JailPolicy::default());
+    let nameless = Offence::WrongPassword(None);
+    for _ in 0..5 {
+        assert_eq!(jail.fail(v4(1), nameless, now), Sentence::Counted);
+    }
+
+    jail.fail(v4(1), nameless, now);
+
+    assert!(jail.blocked_until(v4(1), now).is_some());
 }
 
 #[test]

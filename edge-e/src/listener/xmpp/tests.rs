@@ -522,7 +522,7 @@ async fn what_the_core_says_last_is_heard_before_the_goodbye() {
 async fn wrong_passwords_count_against_the_address() {
     let mut scene = scene(LONG).await;
     let (mut client, mut core) = scene.joined().await;
-    for _ in 0..=limits::JAIL_ADDRESS_FAILURES_MAX.get() {
+    for _ in 0..=limits::JAIL_FAILURES_MAX.get() {
         core.tell(Frame::AuthFailed).await;
     }
     core.tell(message("<failure/>")).await;

@@ -311,7 +311,7 @@ async fn wrong_credentials_count_against_the_address() {
     let mut scene = scene().await;
     let mut core = scene.registered().await;
 
-    for _ in 0..=limits::JAIL_ADDRESS_FAILURES_MAX.get() {
+    for _ in 0..=limits::JAIL_FAILURES_MAX.get() {
         tell(&mut core, Frame::AuthFailed).await;
     }
     tell(&mut core, message(RINGING)).await;
