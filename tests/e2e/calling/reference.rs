@@ -1,5 +1,6 @@
 //! The phones and the registrar of these tests are proven with a foreign edge.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
 use support::sip::voice::{Voice, audio_address};
@@ -59,8 +60,18 @@ fn a_registrar_that_was_killed_has_forgotten_everybody() {
 
 #[test]
 fn many_users_register_and_call_through_a_foreign_edge() {
-    let mut scene = Scene::reference();
-
-    load::register(&scene, 200, 100);
-    load::call(&mut scene, 100, 50);
+    // Debian's Kamailio with TLS ends by itself now and then under load: then, and only then, it is tried again.
+    let mut ends = 0;
+    loop {
+        let mut scene = Scene::reference();
+        let done = panic::catch_unwind(AssertUnwindSafe(|| {
+            load::register(&scene, 200, 100);
+            load::call(&mut scene, 100, 50);
+        }));
+        let Err(failed) = done else { return };
+        ends += 1;
+        if ends == 4 || !scene.reference_has_ended() {
+            panic::resume_unwind(failed);
+        }
+    }
 }

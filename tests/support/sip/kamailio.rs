@@ -124,6 +124,18 @@ impl Kamailio {
         process.kill()
     }
 
+    /// Whether it ends, or has ended, without being told to: looked at after something failed.
+    pub fn has_ended(&mut self) -> bool {
+        let Some(mut process) = self.process.take() else {
+            return true;
+        };
+        let has_ended = process.wait_exit(END_LIMIT).is_ok();
+        if !has_ended {
+            self.process = Some(process);
+        }
+        has_ended
+    }
+
     /// The first process and its children.
     pub fn pids(&self) -> Result<Vec<u32>> {
         let process = self.process.as_ref().context("it does not run")?;
@@ -166,3 +178,5 @@ pub(super) const fn socket(address: IpAddr, port: u16) -> SocketAddr {
 
 const CONNECT_LIMIT: Duration = Duration::from_millis(500);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// The first process waits for its children when one of them has crashed.
+const END_LIMIT: Duration = Duration::from_secs(5);
