@@ -14,7 +14,7 @@
 //! | [`redis`] | a real Redis, the store that several edge-c share |
 //! | [`sip`] | a registrar, phones and load for calls |
 //! | [`xmpp`] | IM and Presence nodes and clients for chat |
-//! | [`command_line`], [`bench`] | how the programs here start; what the measuring programs share |
+//! | [`command_line`], [`mod@bench`] | how the programs here start; what the measuring programs share |
 //! | [`embedded_dns`], [`inner_world`] | everything inside as one process without root, for the demo |
 
 #![expect(

@@ -19,6 +19,6 @@ pub struct Rules {
     pub types: Vec<String>,
     /// The claim that names the user.
     pub user_claim: String,
-    /// How far clocks may differ, at most [`limits::TOKEN_SKEW_MAX`].
+    /// How far clocks may differ, at most [`TOKEN_SKEW_MAX`](crate::limits::TOKEN_SKEW_MAX).
     pub skew: Duration,
 }
