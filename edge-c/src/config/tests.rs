@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 
 use super::*;
 
-const SMALLEST: &str = r#"
+pub(super) const SMALLEST: &str = r#"
 name = "edge-c1.link.internal"
 core_id = 1
 [[edge]]

@@ -4,27 +4,13 @@ use std::path::Path;
 use insta::assert_snapshot;
 
 use super::*;
-
-const BASE: &str = r#"
-name = "edge-c1.link.internal"
-core_id = 1
-[[edge]]
-name = "edge1.example.com"
-address = "203.0.113.5:7001"
-[link]
-certificate = "link-c.pem"
-key = "link-c.key"
-trust_anchors = ["link-ca.pem"]
-[[domain]]
-name = "example.com"
-[dns]
-servers = ["10.0.0.53:53"]
-[inside]
-trust_anchors = ["inside-ca.pem"]
-"#;
+use crate::config::tests::SMALLEST;
 
 fn parse(text: &str) -> Result<Loaded<Config>, ConfigErrors> {
-    Config::parse(Path::new("/etc/edge/edge-c.toml"), &format!("{BASE}{text}"))
+    Config::parse(
+        Path::new("/etc/edge/edge-c.toml"),
+        &format!("{SMALLEST}{text}"),
+    )
 }
 
 fn errors(text: &str) -> String {
@@ -132,7 +118,7 @@ fn the_password_is_looked_at_before_anything_starts() {
     let file = dir.path().join("redis.password");
     let text = redis("url = 'rediss://store'\nuser = 'edge'\npassword_file = 'redis.password'");
     let config = dir.path().join("edge-c.toml");
-    let loaded = || Config::parse(&config, &format!("{BASE}{text}")).unwrap();
+    let loaded = || Config::parse(&config, &format!("{SMALLEST}{text}")).unwrap();
     let told = |content: &str, mode: u32| {
         fs::write(&file, content).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();

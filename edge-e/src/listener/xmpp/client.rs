@@ -37,9 +37,36 @@ thread_local! {
     static PIECE: RefCell<Box<[u8]>> = RefCell::new(vec![0; limits::XMPP_PIECE_BYTES].into());
 }
 
-/// Lends the place of the thread for one piece.
-pub(super) fn with_piece<R>(read: impl FnOnce(&mut [u8]) -> R) -> R {
-    PIECE.with_borrow_mut(|piece| read(piece))
+/// Reads one piece into the place of the thread, and gives it; `false` at the end.
+pub(super) fn poll_give(
+    io: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+    give: &mut dyn FnMut(&[u8]),
+) -> Poll<io::Result<bool>> {
+    PIECE.with_borrow_mut(|piece| {
+        let mut buffer = ReadBuf::new(piece);
+        ready!(Pin::new(io).poll_read(cx, &mut buffer))?;
+        let read = buffer.filled();
+        if !read.is_empty() {
+            give(read);
+        }
+        Poll::Ready(Ok(!read.is_empty()))
+    })
+}
+
+/// Writes as much as goes, and takes it off the message.
+pub(super) fn poll_take(
+    io: &mut (impl AsyncWrite + Unpin),
+    cx: &mut Context<'_>,
+    message: &mut Bytes,
+) -> Poll<io::Result<()>> {
+    while !message.is_empty() {
+        match ready!(Pin::new(&mut *io).poll_write(cx, message))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            written => message.advance(written),
+        }
+    }
+    Poll::Ready(Ok(()))
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Client for LeanTls<T> {
@@ -50,25 +77,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client for LeanTls<T> {
         cx: &mut Context<'_>,
         give: &mut dyn FnMut(&[u8]),
     ) -> Poll<io::Result<bool>> {
-        with_piece(|piece| {
-            let mut buffer = ReadBuf::new(piece);
-            ready!(Pin::new(self).poll_read(cx, &mut buffer))?;
-            let read = buffer.filled();
-            if !read.is_empty() {
-                give(read);
-            }
-            Poll::Ready(Ok(!read.is_empty()))
-        })
+        poll_give(self, cx, give)
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, message: &mut Bytes) -> Poll<io::Result<()>> {
-        while !message.is_empty() {
-            match ready!(Pin::new(&mut *self).poll_write(cx, message))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => message.advance(written),
-            }
-        }
-        Poll::Ready(Ok(()))
+        poll_take(self, cx, message)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

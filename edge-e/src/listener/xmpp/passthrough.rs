@@ -4,18 +4,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use common::limits;
 use common::link::stream_preface::{StreamPreface, StreamProtocol};
 use common::net::Domain;
 use common::telemetry::HandshakeOutcome;
 use rustls::server::Acceptor;
-use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::client::{Client, with_piece};
+use super::client::{Client, poll_give, poll_take};
 use super::entrance::Refused;
 use super::{Caller, Entered, Xmpp, preface};
 use crate::metrics::Listener;
@@ -140,25 +140,11 @@ impl Client for Unread {
         cx: &mut Context<'_>,
         give: &mut dyn FnMut(&[u8]),
     ) -> Poll<io::Result<bool>> {
-        with_piece(|piece| {
-            let mut buffer = ReadBuf::new(piece);
-            ready!(Pin::new(&mut self.0).poll_read(cx, &mut buffer))?;
-            let read = buffer.filled();
-            if !read.is_empty() {
-                give(read);
-            }
-            Poll::Ready(Ok(!read.is_empty()))
-        })
+        poll_give(&mut self.0, cx, give)
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, message: &mut Bytes) -> Poll<io::Result<()>> {
-        while !message.is_empty() {
-            match ready!(Pin::new(&mut self.0).poll_write(cx, message))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => message.advance(written),
-            }
-        }
-        Poll::Ready(Ok(()))
+        poll_take(&mut self.0, cx, message)
     }
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
