@@ -248,6 +248,16 @@ impl Admission {
         Some(Blocked { whom, time })
     }
 
+    /// Whether an address is blocked, or this user there.
+    #[must_use]
+    pub fn is_blocked(&self, address: IpAddr, user: Option<UserTag>, now: Instant) -> bool {
+        let state = self.lock();
+        let alone = user.and_then(|user| state.jail.user_blocked_until(address, user, now));
+        alone
+            .or_else(|| state.jail.blocked_until(address, now))
+            .is_some()
+    }
+
     /// How many addresses are blocked.
     pub fn jailed(&self, now: Instant) -> usize {
         self.lock().jail.blocked(now)

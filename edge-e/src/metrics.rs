@@ -109,6 +109,8 @@ common::label! {
         Drained = "drained",
         /// It broke.
         Failed = "failed",
+        /// The client guessed credentials.
+        Jailed = "jailed",
         /// The link broke under it.
         Link = "link",
         /// What the client sent can't be read.

@@ -8,12 +8,14 @@
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use crate::limits;
+use crate::policy::jail::UserTag;
 
 /// One frame of a stream that carries messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// edge-c to edge-e: credentials were wrong, to be counted against the client's address.
-    AuthFailed,
+    /// edge-c to edge-e: credentials were wrong, to be counted against the client's address and this user, if there is a
+    /// name in them.
+    AuthFailed(Option<UserTag>),
     /// edge-c to edge-e: close the client's connection once what came before is written.
     Close(FlowClose),
     /// edge-c to edge-e: what the client may send from now on. [`Gate::Register`] holds until the first of these; for
@@ -145,7 +147,11 @@ pub enum FlowError {
 /// [`FlowError::Empty`] and [`FlowError::TooLong`] for a message that the other side would refuse; nothing is appended.
 pub fn encode(frame: &Frame, out: &mut BytesMut) -> Result<(), FlowError> {
     match frame {
-        Frame::AuthFailed => head(kind::AUTH_FAILED, 0, out),
+        Frame::AuthFailed(None) => head(kind::AUTH_FAILED, 0, out),
+        Frame::AuthFailed(Some(user)) => {
+            head(kind::AUTH_FAILED, USER_TAG_BYTES, out);
+            out.extend_from_slice(user.octets());
+        }
         Frame::Close(reason) => {
             head(kind::CLOSE, 1, out);
             out.put_u8(reason.code());
@@ -236,7 +242,7 @@ fn check_head(kind: u8, len: usize) -> Result<(), FlowError> {
     match kind {
         kind::MESSAGE => check_len(len).map(|_| ()),
         kind::CLOSE | kind::GATE if len == 1 => Ok(()),
-        kind::AUTH_FAILED if len == 0 => Ok(()),
+        kind::AUTH_FAILED if len == 0 || len == USER_TAG_BYTES as usize => Ok(()),
         kind::CLOSE | kind::GATE | kind::AUTH_FAILED => Err(FlowError::Malformed { kind }),
         unknown => Err(FlowError::UnknownKind(unknown)),
     }
@@ -246,7 +252,11 @@ fn read(kind: u8, payload: Bytes) -> Result<Frame, FlowError> {
     let malformed = FlowError::Malformed { kind };
     match (kind, payload.first()) {
         (kind::MESSAGE, Some(_)) => Ok(Frame::Message(payload)),
-        (kind::AUTH_FAILED, None) => Ok(Frame::AuthFailed),
+        (kind::AUTH_FAILED, None) => Ok(Frame::AuthFailed(None)),
+        (kind::AUTH_FAILED, Some(_)) => {
+            let octets = <[u8; 16]>::try_from(payload.as_ref()).map_err(|_| malformed)?;
+            Ok(Frame::AuthFailed(Some(UserTag::from_octets(octets))))
+        }
         (kind::CLOSE, Some(code)) => Ok(Frame::Close(FlowClose::from_code(*code))),
         (kind::GATE, Some(code)) => Gate::from_code(*code).map(Frame::Gate).ok_or(malformed),
         _ => Err(malformed),
@@ -270,6 +280,7 @@ fn head(kind: u8, len: u32, out: &mut BytesMut) {
 
 /// A kind and a length of 24 bits.
 const HEAD_BYTES: usize = 4;
+const USER_TAG_BYTES: u32 = 16;
 const _: () = assert!(limits::FLOW_MESSAGE_BYTES_MAX < 1 << 24);
 
 mod kind {
@@ -343,7 +354,8 @@ mod tests {
             Frame::Message(Bytes::from_static(b"REGISTER sip:example.com SIP/2.0\r\n")),
             Frame::Gate(Gate::Register),
             Frame::Gate(Gate::Open),
-            Frame::AuthFailed,
+            Frame::AuthFailed(None),
+            Frame::AuthFailed(Some(UserTag::of("alice"))),
             Frame::Message(vec![7; limits::FLOW_MESSAGE_BYTES_MAX].into()),
         ];
         frames.extend(closes.map(Frame::Close));
@@ -415,9 +427,9 @@ mod tests {
     #[test]
     fn an_idle_decoder_holds_no_memory() {
         let mut decoder = Decoder::new();
-        decoder.push(&bytes_of(&[Frame::AuthFailed]));
+        decoder.push(&bytes_of(&[Frame::AuthFailed(None)]));
 
-        assert_eq!(decoder.next(), Ok(Some(Frame::AuthFailed)));
+        assert_eq!(decoder.next(), Ok(Some(Frame::AuthFailed(None))));
 
         assert_eq!(decoder.pending.capacity(), 0);
     }

@@ -63,6 +63,18 @@ impl UserTag {
         }
         Self(tag)
     }
+
+    /// The tag that another edge has written.
+    #[must_use]
+    pub const fn from_octets(octets: [u8; 16]) -> Self {
+        Self(octets)
+    }
+
+    /// For another edge.
+    #[must_use]
+    pub const fn octets(&self) -> &[u8; 16] {
+        &self.0
+    }
 }
 
 /// What a client did wrong.

@@ -84,7 +84,7 @@ fn take_frames(shell: &Shell, flow: FlowId, decoder: &mut Decoder) -> Result<(),
         match decoder.next() {
             Ok(None) => return Ok(()),
             Ok(Some(Frame::Message(message))) => shell.flow_message(flow, message),
-            Ok(Some(Frame::AuthFailed | Frame::Close(_) | Frame::Gate(_))) => {
+            Ok(Some(Frame::AuthFailed(_) | Frame::Close(_) | Frame::Gate(_))) => {
                 tell_malformed("edge-e sent a command that only edge-c may send");
                 return Err(Ended::Malformed);
             }

@@ -52,7 +52,7 @@ pub(super) fn event(event: &Event, tracking_id: Option<TrackingId>, registrars: 
         Event::AuthenticationFailed { aor, .. } => tracing::info!(
             side = "downstream",
             tracking_id = tracking_id.map(display),
-            %aor,
+            aor = aor.as_ref().map(display),
             reason = "wrong credentials",
             remedy = "check user name and password of the client",
             "SIP authentication failed"

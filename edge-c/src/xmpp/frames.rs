@@ -42,7 +42,7 @@ impl Frames {
             match self.decoder.next() {
                 Ok(None) => {}
                 Ok(Some(Frame::Message(message))) => return Poll::Ready(Ok(message)),
-                Ok(Some(Frame::AuthFailed | Frame::Close(_) | Frame::Gate(_))) | Err(_) => {
+                Ok(Some(Frame::AuthFailed(_) | Frame::Close(_) | Frame::Gate(_))) | Err(_) => {
                     return Poll::Ready(Err(ClientLost::Malformed));
                 }
             }

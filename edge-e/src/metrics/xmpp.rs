@@ -16,6 +16,8 @@ common::label! {
         Drained = "drained",
         /// The connection broke.
         Failed = "failed",
+        /// The client guessed credentials.
+        Jailed = "jailed",
         /// The link broke under it.
         Link = "link",
         /// Authentication took too long.

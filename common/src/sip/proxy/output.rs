@@ -109,8 +109,8 @@ pub enum Event {
     AuthenticationFailed {
         /// The flow.
         flow: FlowId,
-        /// The AoR that was tried.
-        aor: Aor,
+        /// The AoR that was tried; `None` for a forged token, which is nobody's.
+        aor: Option<Aor>,
     },
     /// A message was refused or dropped.
     Refused {

@@ -259,7 +259,7 @@ impl Proxy {
             Ok(()) => Ok(Some(Proof::EdgeDigest)),
             Err(wrong) => {
                 if wrong.is_failure() {
-                    let aor = aor.clone();
+                    let aor = Some(aor.clone());
                     self.events
                         .push_back(Event::AuthenticationFailed { flow, aor });
                 }

@@ -45,10 +45,9 @@ impl Proxy {
                 None => {}
             }
         }
-        if let (TokenFault::Forged, Some(aor)) = (fault, aors.first()) {
-            let aor = aor.clone();
+        if fault == TokenFault::Forged {
             self.events
-                .push_back(Event::AuthenticationFailed { flow, aor });
+                .push_back(Event::AuthenticationFailed { flow, aor: None });
         }
         Err(refusal(fault, name, aors.first(), services))
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use common::limits;
 use common::link::flow::{self, FlowClose, Frame, Gate};
+use common::policy::jail::UserTag;
 use common::sip::digest::HashSource;
 use common::sip::proxy::{
     BodyAnchor, CloseReason, Destination, Event, FlowId, Proxy, Registrar, Services, Transmit,
@@ -65,12 +66,14 @@ impl Core {
     }
 
     /// Drains the core: its order is messages, then events, then what could not be sent, until nothing is left. But a gate
-    /// opens before the message is sent that lets the client go on: it may be quick.
+    /// opens before the message is sent that lets the client go on, and a guess counts before it is answered: it may be quick.
     pub(super) fn settle(&mut self, now: Instant) {
         loop {
             let mut events = Vec::new();
             while let Some(event) = self.proxy.poll_event() {
-                if matches!(event, Event::GateOpen(_)) {
+                let is_first =
+                    matches!(event, Event::GateOpen(_) | Event::AuthenticationFailed { .. });
+                if is_first {
                     self.on_event(event);
                 } else {
                     events.push(event);
@@ -167,7 +170,10 @@ impl Core {
                     self.flows.dialog_ended(flow);
                 }
             }
-            Event::AuthenticationFailed { flow, .. } => self.command(flow, &Frame::AuthFailed),
+            Event::AuthenticationFailed { flow, aor } => {
+                let user = aor.map(|aor| UserTag::of(aor.as_str()));
+                self.command(flow, &Frame::AuthFailed(user));
+            }
             Event::Refused { .. } | Event::NodeFailed { .. } | Event::NodeRecovered(_) => {}
         }
     }

@@ -63,7 +63,7 @@ async fn carry(stream: LinkStream, client: DuplexStream) {
                 match frame {
                     Frame::Message(message) => writing.write_all(&message).await.unwrap(),
                     Frame::Close(_) => return writing.shutdown().await.unwrap(),
-                    Frame::AuthFailed | Frame::Gate(_) => {}
+                    Frame::AuthFailed(_) | Frame::Gate(_) => {}
                 }
             }
         }

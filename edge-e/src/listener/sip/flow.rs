@@ -15,7 +15,7 @@ use common::limits;
 use common::link::flow::{self as frames, Decoder, FlowClose, FlowError, Frame, Gate as Command};
 use common::link::stream_preface::StreamPreface;
 use common::net::{Domain, Host};
-use common::policy::jail::Offence;
+use common::policy::jail::UserTag;
 use common::redact::Redacted;
 use common::runtime::clock;
 use common::runtime::drain::Signal;
@@ -26,7 +26,7 @@ use common::sip::name::Name;
 
 use super::Sip;
 use super::client::Client;
-use crate::listener::front::{self, Failure, peer_text};
+use crate::listener::front::{self, peer_text};
 use crate::metrics::{SipClass, SipClosed, SipDirection, SipKeepAlive, SipRefusal};
 
 /// A client's connection and its stream.
@@ -61,6 +61,7 @@ enum End {
     Drained,
     Failed(io::Error),
     Gate(Ended),
+    Jailed,
     Link(&'static str),
     Slow,
 }
@@ -297,7 +298,7 @@ impl<C: Client> Flow<C> {
                 Some(Frame::Gate(Command::Register)) => {
                     self.gate.set_admits(Admits::Registering, now);
                 }
-                Some(Frame::AuthFailed) => self.auth_failed(now),
+                Some(Frame::AuthFailed(user)) => self.auth_failed(user)?,
                 Some(Frame::Close(reason)) => return Err(End::Core(reason)),
             }
         }
@@ -309,16 +310,15 @@ impl<C: Client> Flow<C> {
         End::Link("the core sent what is no frame")
     }
 
-    /// Who it was edge-e does not know: edge-c reads the credentials.
-    fn auth_failed(&self, now: Instant) {
-        let failure = Failure {
-            client: self.preface.client.0.ip(),
-            offence: Offence::WrongPassword(None),
-            user: None,
-            what: "wrong SIP credentials",
-            now,
-        };
-        front::count_failure(&self.sip.admission, &self.sip.metrics, &failure);
+    fn auth_failed(&self, user: Option<UserTag>) -> Result<(), End> {
+        let Sip {
+            admission, metrics, ..
+        } = self.sip.as_ref();
+        let who = (self.preface.client.0.ip(), user);
+        if front::count_on_connection(admission, metrics, who, "wrong SIP credentials") {
+            return Err(End::Jailed);
+        }
+        Ok(())
     }
 
     fn count_answer(&self, to: Answered) {
@@ -451,6 +451,7 @@ impl End {
             Self::Gate(Ended::Silent) => SipClosed::Silent,
             Self::Gate(Ended::SlowHead | Ended::SlowBody) => SipClosed::SlowMessage,
             Self::Gate(Ended::Unreadable(_) | Ended::Malformed) => SipClosed::Malformed,
+            Self::Jailed => SipClosed::Jailed,
             Self::Link(_) => SipClosed::Link,
             Self::Slow => SipClosed::SlowReader,
         }
@@ -458,7 +459,9 @@ impl End {
 
     const fn side(&self) -> &'static str {
         match self {
-            Self::Client | Self::Failed(_) | Self::Gate(_) | Self::Slow => "downstream",
+            Self::Client | Self::Failed(_) | Self::Gate(_) | Self::Jailed | Self::Slow => {
+                "downstream"
+            }
             Self::Core(_) | Self::Link(_) => "link",
             Self::Drained => "local",
         }
@@ -473,6 +476,7 @@ impl std::fmt::Display for End {
             Self::Drained => f.write_str("drained"),
             Self::Failed(error) => error.fmt(f),
             Self::Gate(ended) => ended.fmt(f),
+            Self::Jailed => f.write_str("too many wrong credentials of this user from there"),
             Self::Link(reason) => f.write_str(reason),
             Self::Slow => f.write_str("the client does not read"),
         }

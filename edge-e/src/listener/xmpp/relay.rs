@@ -15,7 +15,7 @@ use common::id::TrackingId;
 use common::limits;
 use common::link::flow::{self as frames, Decoder, FlowClose, FlowError, Frame, Gate};
 use common::link::stream_preface::StreamPreface;
-use common::policy::jail::Offence;
+use common::policy::jail::UserTag;
 use common::runtime::clock;
 use common::runtime::drain::Signal;
 use common::runtime::link_streams::{LinkStream, ReceiveHalf, SendHalf};
@@ -27,7 +27,7 @@ use tokio::time::Sleep;
 use super::client::Client;
 use super::places;
 use super::{Xmpp, entrance};
-use crate::listener::front::{self, Failure, peer_text};
+use crate::listener::front::{self, peer_text};
 use crate::metrics::xmpp::{XmppClosed, XmppDirection, XmppState};
 
 /// A client's connection and its stream.
@@ -117,6 +117,7 @@ enum End {
     Core(FlowClose),
     Drained,
     Failed(io::Error),
+    Jailed,
     Link(&'static str),
     TimedOut,
     TooMuch,
@@ -298,7 +299,7 @@ impl<C: Client> Relay<C> {
             }
             // Nobody takes an authentication back but by closing.
             Frame::Gate(Gate::Register) => {}
-            Frame::AuthFailed => self.auth_failed(),
+            Frame::AuthFailed(user) => self.auth_failed(user)?,
             Frame::Close(reason) => return Err(End::Core(reason)),
         }
         Ok(())
@@ -310,16 +311,15 @@ impl<C: Client> Relay<C> {
         End::Link("the core sent what is no frame")
     }
 
-    /// Who it was edge-e does not know: edge-c reads the credentials.
-    fn auth_failed(&self) {
-        let failure = Failure {
-            client: self.peer,
-            offence: Offence::WrongPassword(None),
-            user: None,
-            what: "wrong XMPP credentials",
-            now: clock::now(),
-        };
-        front::count_failure(&self.xmpp.admission, &self.xmpp.metrics, &failure);
+    fn auth_failed(&self, user: Option<UserTag>) -> Result<(), End> {
+        let Xmpp {
+            admission, metrics, ..
+        } = self.xmpp.as_ref();
+        let who = (self.peer, user);
+        if front::count_on_connection(admission, metrics, who, "wrong XMPP credentials") {
+            return Err(End::Jailed);
+        }
+        Ok(())
     }
 
     /// Writes what is left and says goodbye, for a moment.
@@ -364,6 +364,7 @@ impl End {
             Self::Core(_) => XmppClosed::Core,
             Self::Drained => XmppClosed::Drained,
             Self::Failed(_) => XmppClosed::Failed,
+            Self::Jailed => XmppClosed::Jailed,
             Self::Link(_) => XmppClosed::Link,
             Self::TimedOut => XmppClosed::TimedOut,
             Self::TooMuch => XmppClosed::TooMuch,
@@ -377,13 +378,15 @@ impl End {
             Self::Drained => Some(Condition::SystemShutdown),
             Self::Link(_) => Some(Condition::RemoteConnectionFailed),
             Self::TimedOut => Some(Condition::ConnectionTimeout),
-            Self::TooMuch => Some(Condition::PolicyViolation),
+            Self::Jailed | Self::TooMuch => Some(Condition::PolicyViolation),
         }
     }
 
     const fn side(&self) -> &'static str {
         match self {
-            Self::Client | Self::Failed(_) | Self::TimedOut | Self::TooMuch => "downstream",
+            Self::Client | Self::Failed(_) | Self::Jailed | Self::TimedOut | Self::TooMuch => {
+                "downstream"
+            }
             Self::Core(_) | Self::Link(_) => "link",
             Self::Drained => "local",
         }
@@ -397,6 +400,7 @@ impl std::fmt::Display for End {
             Self::Core(reason) => write!(f, "closed by the core: {}", reason.as_str()),
             Self::Drained => f.write_str("drained"),
             Self::Failed(error) => error.fmt(f),
+            Self::Jailed => f.write_str("too many wrong credentials of this user from there"),
             Self::Link(reason) => f.write_str(reason),
             Self::TimedOut => f.write_str("authentication took too long"),
             Self::TooMuch => f.write_str("more octets than an authentication needs"),

@@ -523,7 +523,7 @@ async fn wrong_passwords_count_against_the_address() {
     let mut scene = scene(LONG).await;
     let (mut client, mut core) = scene.joined().await;
     for _ in 0..=limits::JAIL_FAILURES_MAX.get() {
-        core.tell(Frame::AuthFailed).await;
+        core.tell(Frame::AuthFailed(None)).await;
     }
     core.tell(message("<failure/>")).await;
     hear(&mut client, "<failure/>").await;

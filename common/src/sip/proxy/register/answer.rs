@@ -53,7 +53,7 @@ impl Proxy {
             }
             401 | 407 => self.note_challenge(context.flow, &register, message, now),
             403 if register.credentials == Credentials::Answer => {
-                let (flow, aor) = (context.flow, register.aor.clone());
+                let (flow, aor) = (context.flow, Some(register.aor.clone()));
                 self.events
                     .push_back(Event::AuthenticationFailed { flow, aor });
             }
@@ -104,7 +104,7 @@ impl Proxy {
             .challenges()
             .any(|(_, challenge)| challenge.is_stale());
         if register.credentials == Credentials::Answer && !is_stale {
-            let aor = register.aor.clone();
+            let aor = Some(register.aor.clone());
             self.events
                 .push_back(Event::AuthenticationFailed { flow, aor });
         }

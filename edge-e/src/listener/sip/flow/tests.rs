@@ -4,7 +4,7 @@ use common::id::{CoreId, TrackingId};
 use common::link::control::message::{Command as CoreCommand, DomainPolicy, Policy};
 use common::link::stream_preface::{ClientTransport, StreamProtocol, TlsVersion};
 use common::net::ClientAddr;
-use common::policy::jail::JailPolicy;
+use common::policy::jail::{JailPolicy, UserTag};
 use common::runtime::drain::Drain;
 use common::runtime::link_streams::{Arrived, LinkStream, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -312,12 +312,29 @@ async fn wrong_credentials_count_against_the_address() {
     let mut core = scene.registered().await;
 
     for _ in 0..=limits::JAIL_FAILURES_MAX.get() {
-        tell(&mut core, Frame::AuthFailed).await;
+        tell(&mut core, Frame::AuthFailed(None)).await;
     }
     tell(&mut core, message(RINGING)).await;
 
     assert_eq!(scene.hear().await, RINGING);
     assert_eq!(scene.sip.admission.jailed(clock::now()), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_guesses_for_one_user_is_closed_and_the_address_is_not_blocked() {
+    let mut scene = scene().await;
+    let mut core = scene.registered().await;
+    let wrong = || Frame::AuthFailed(Some(UserTag::of("1001@example.com")));
+
+    for _ in 0..=limits::JAIL_FAILURES_MAX.get() {
+        tell(&mut core, wrong()).await;
+    }
+
+    assert_eq!(scene.hear().await, "");
+    let closed = &scene.sip.metrics.sip.closed;
+    assert_eq!(closed.of(SipClosed::Jailed).get(), 1);
+    assert_eq!(scene.sip.admission.jailed(clock::now()), 0);
+    assert_eq!(scene.sip.admission.jailed_users(clock::now()), 1);
 }
 
 #[tokio::test(start_paused = true)]
