@@ -1,6 +1,7 @@
 //! Chat and presence: clients outside, IM and Presence nodes inside, and an edge between them.
 
 mod configuration;
+mod guess;
 mod hint;
 mod loss;
 mod opening;

@@ -221,6 +221,7 @@ impl Watched {
                     let is_attempt = memchr::memmem::find(&bytes, b"<auth").is_some();
                     assert!(!is_attempt || self.permitted > 0 || is_header(&bytes));
                 }
+                Output::Failed(_) => assert!(self.permitted > 0, "nobody guessed"),
                 Output::NextNode(_) | Output::Redirect(_) | Output::ToClient(_) => {}
             }
         }

@@ -13,7 +13,7 @@ use super::error::{Condition, header, sasl_failure, stream_error};
 use super::features::{self, ChannelBinding, is_features};
 use super::framing::{Element, Framer, Item};
 use super::opening::condition;
-use super::sasl::Attempt;
+use super::sasl::{Attempt, is_wrong_guess};
 use super::{NS_SASL, NS_SASL2, NS_STREAM_ERRORS, NS_STREAMS};
 use crate::limits;
 use crate::net::Domain;
@@ -55,6 +55,10 @@ pub struct Login {
     is_header_sent: bool,
     domain: Option<Domain>,
     attempt: Option<Attempt>,
+    /// The node owes an answer to what the client said last.
+    is_node_asked: bool,
+    /// An attempt that came too early: the answer to the one before it must be of that one alone.
+    early: Option<(Element, Bytes)>,
     /// The attempt that waits for the node it moves to.
     moving: Option<Bytes>,
     failures: u32,
@@ -79,6 +83,8 @@ impl Login {
             is_header_sent: false,
             domain: None,
             attempt: None,
+            is_node_asked: false,
+            early: None,
             moving: None,
             failures: 0,
             has_scram_failed: false,
@@ -201,7 +207,7 @@ impl Login {
     pub fn permit(&mut self) {
         match std::mem::replace(&mut self.state, State::Negotiating) {
             State::Asked(raw) => {
-                self.send(Output::ToNode(raw));
+                self.ask_node(raw);
                 self.read_client(&|_| false);
             }
             other @ (State::AwaitHeader
@@ -254,6 +260,13 @@ impl Login {
                 | State::Offered(_) => return,
                 State::AwaitHeader | State::Negotiating => {}
             }
+            if self.early.is_some() && self.is_node_asked {
+                return;
+            }
+            if let Some((element, raw)) = self.early.take() {
+                self.take_client_element(element, raw);
+                continue;
+            }
             match self.client.next_item() {
                 Ok(None) => return,
                 Ok(Some(item)) => self.take_client_item(item, is_served),
@@ -280,12 +293,17 @@ impl Login {
                 self.send(Output::ToNode(raw));
                 self.end(Ending::ClientClosed);
             }
-            Item::Element { element, raw } => self.take_client_element(&element, raw),
+            Item::Element { element, raw } => self.take_client_element(element, raw),
         }
     }
 
-    fn take_client_element(&mut self, element: &Element, raw: Bytes) {
-        let Ok(attempt) = Attempt::read(element) else {
+    fn take_client_element(&mut self, element: Element, raw: Bytes) {
+        let is_attempt = element.is(NS_SASL, "auth") || element.is(NS_SASL2, "authenticate");
+        if is_attempt && self.is_node_asked {
+            self.early = Some((element, raw));
+            return;
+        }
+        let Ok(attempt) = Attempt::read(&element) else {
             return self.fail_attempt("malformed-request");
         };
         if let Some(attempt) = attempt {
@@ -301,7 +319,7 @@ impl Login {
         }
         let is_sasl = element.namespace == NS_SASL || element.namespace == NS_SASL2;
         if is_sasl && matches!(element.name.as_str(), "abort" | "next" | "response") {
-            self.send(Output::ToNode(raw));
+            self.ask_node(raw);
         } else {
             // RFC 6120 section 4.9.3.12
             self.close(Condition::NotAuthorized);
@@ -331,14 +349,27 @@ impl Login {
             let unexpected = format!("<{}/> before authentication", element.name);
             return self.end_node(unexpected);
         }
+        self.is_node_asked = false;
         match element.name.as_str() {
             "success" => self.splice(raw),
-            "failure" => {
+            "failure" => self.take_failure(element, raw),
+            _ => {
                 self.send_to_client(raw);
-                self.note_failure();
+                self.read_client(&|_| false);
             }
-            _ => self.send_to_client(raw),
         }
+    }
+
+    fn take_failure(&mut self, failure: &Element, raw: &Bytes) {
+        if self.state == State::Negotiating
+            && is_wrong_guess(failure)
+            && let Some(attempt) = self.attempt.clone()
+        {
+            self.send(Output::Failed(attempt));
+        }
+        self.send_to_client(raw);
+        self.note_failure();
+        self.read_client(&|_| false);
     }
 
     fn take_node_error(&mut self, element: &Element, raw: &Bytes) {
@@ -383,7 +414,7 @@ impl Login {
         }
         match self.moving.take() {
             // The client has seen a feature list, and has answered it.
-            Some(attempt) => self.send(Output::ToNode(attempt)),
+            Some(attempt) => self.ask_node(attempt),
             None => self.send_to_client(&features::rewrite(element, raw, policy)),
         }
     }
@@ -398,7 +429,11 @@ impl Login {
         };
         self.send_to_client(success);
         let empty = || Framer::new(limits::XMPP_ELEMENT_BYTES_MAX);
-        let to_node = std::mem::replace(&mut self.client, empty()).into_rest();
+        let rest = std::mem::replace(&mut self.client, empty()).into_rest();
+        let to_node = match self.early.take() {
+            Some((_, raw)) => [&raw[..], &rest[..]].concat().into(),
+            None => rest,
+        };
         let to_client = std::mem::replace(&mut self.node, empty()).into_rest();
         self.state = State::Over;
         self.send(Output::Splice {
@@ -444,6 +479,11 @@ impl Login {
     fn end(&mut self, ending: Ending) {
         self.state = State::Over;
         self.send(Output::Close(ending));
+    }
+
+    fn ask_node(&mut self, raw: Bytes) {
+        self.is_node_asked = true;
+        self.send(Output::ToNode(raw));
     }
 
     /// Bounded: each input makes a handful, and the owner drains them before the next.

@@ -88,6 +88,27 @@ impl Attempt {
     }
 }
 
+/// Does this `<failure/>` say that the proof was wrong? What else an exchange can end with (RFC 6120 section 6.5) says nothing of
+/// a password, or that it was right; a failure without a known reason is taken for the worst.
+#[must_use]
+pub fn is_wrong_guess(failure: &Element) -> bool {
+    let mut reasons = failure.children.iter();
+    !reasons.any(|reason| IS_NO_GUESS.contains(&reason.name.as_str()))
+}
+
+const IS_NO_GUESS: [&str; 10] = [
+    "aborted",
+    "account-disabled",
+    "credentials-expired",
+    "encryption-required",
+    "incorrect-encoding",
+    "invalid-authzid",
+    "invalid-mechanism",
+    "malformed-request",
+    "mechanism-too-weak",
+    "temporary-auth-failure",
+];
+
 fn is_mechanism(name: &str) -> bool {
     let is_known = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
     (1..=limits::SASL_MECHANISM_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_known)
@@ -260,6 +281,22 @@ mod tests {
         assert_eq!(auth("plain", b""), Err(SaslError::Mechanism));
         let bad = format!("<auth xmlns='{NS_SASL}' mechanism='PLAIN'>%</auth>");
         assert_eq!(attempt(&bad), Err(SaslError::Encoding));
+    }
+
+    #[test]
+    fn only_a_failure_that_is_about_the_proof_is_a_guess() {
+        let failed = |reason: &str| {
+            is_wrong_guess(&element(&format!(
+                "<failure xmlns='{NS_SASL}'>{reason}</failure>"
+            )))
+        };
+
+        for reason in ["<not-authorized/><text>no</text>", "<bad-auth/>", ""] {
+            assert!(failed(reason), "{reason}");
+        }
+        for reason in IS_NO_GUESS {
+            assert!(!failed(&format!("<text>no</text><{reason}/>")), "{reason}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use common::net::Domain;
+use common::policy::jail::UserTag;
 use common::session::UserName;
 use common::time::UnixTime;
 use common::xmpp::sasl::Attempt;
@@ -63,6 +64,32 @@ pub fn admits_token(
     }
 }
 
+/// Whose guess a refused attempt was, if it was one; `Some(None)` is nobody's. A token that has expired, or is good for all that
+/// is known here, was not guessed; one that somebody made up says nothing of its user.
+#[must_use]
+pub fn guess(
+    attempt: &Attempt,
+    domain: &Domain,
+    tokens: Option<&TokenVerifier>,
+) -> Option<Option<UserTag>> {
+    let Some(token) = &attempt.token else {
+        let user = attempt.user.as_deref();
+        return Some(user.map(|user| tag(user, domain)));
+    };
+    let verdict = tokens?.verify_now(domain, token.reveal());
+    verdict
+        .is_err_and(|error| error.is_forged())
+        .then_some(None)
+}
+
+/// What a user is counted by: the same with the domain and without it, as over HTTPS.
+fn tag(user: &str, domain: &Domain) -> UserTag {
+    let own = user
+        .rsplit_once('@')
+        .filter(|(_, of)| of.eq_ignore_ascii_case(domain.as_str()));
+    UserTag::of(own.map_or(user, |(local, _)| local))
+}
+
 /// Whether an XMPP user is who an issuer has named, each with the domain or without it.
 fn is_same(user: &str, named: &UserName, domain: &Domain) -> bool {
     let named = BTreeSet::from_iter(names(named.as_str(), domain));
@@ -99,6 +126,14 @@ mod tests {
         assert_eq!(named("alice@Example.com"), ["alice@Example.com", "alice"]);
         assert_eq!(named("alice@other.test"), ["alice@other.test"]);
         assert!(!named("").contains(&String::new()));
+    }
+
+    #[test]
+    fn a_user_is_counted_once_however_the_name_is_written() {
+        let domain = Domain::parse("example.com").unwrap();
+
+        assert_eq!(tag("Alice@EXAMPLE.com", &domain), UserTag::of("alice"));
+        assert_ne!(tag("alice@other.test", &domain), UserTag::of("alice"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use common::limits;
-use common::link::flow::FlowClose;
+use common::link::flow::{FlowClose, Frame};
 use common::link::stream_preface::StreamPreface;
 use common::net::Domain;
 use common::redact::Redacted;
@@ -134,6 +134,7 @@ impl<'a> Relay<'a> {
                     self.client.send(&bytes).await?;
                 }
                 Output::ToNode(bytes) => self.send_to_node(&bytes).await,
+                Output::Failed(attempt) => self.tell_guess(&attempt).await?,
                 Output::Connect(domain) => self.begin(domain).await,
                 Output::NextNode(reason) => self.next_node(&reason).await,
                 Output::Redirect(hint) => self.redirect(&hint).await,
@@ -321,6 +322,18 @@ impl<'a> Relay<'a> {
         };
         if sent.is_err() {
             self.lose_node().await;
+        }
+    }
+
+    /// Has edge-e count a guess against the client's address, and against the user whom it was about.
+    async fn tell_guess(&mut self, attempt: &Attempt) -> Result<(), ClientLost> {
+        let Some((domain, _)) = &self.served else {
+            return Ok(());
+        };
+        let guess = gate::guess(attempt, domain, self.shared.tokens.as_deref());
+        match guess {
+            Some(whose) => self.client.tell(&Frame::AuthFailed(whose)).await,
+            None => Ok(()),
         }
     }
 

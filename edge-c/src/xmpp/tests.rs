@@ -11,6 +11,7 @@ use common::id::TrackingId;
 use common::link::flow::{Decoder, Frame, Gate, encoded};
 use common::link::stream_preface::TlsVersion;
 use common::net::ClientAddr;
+use common::policy::jail::UserTag;
 use common::runtime::drain::{Cause, Drain};
 use common::runtime::link_streams::{self, LinkStream, Opener};
 use common::xmpp::features::FeaturePolicy;
@@ -333,6 +334,8 @@ async fn a_wrong_password_three_times_ends_the_stream() {
     assert!(client.seen.contains("<policy-violation"), "{}", client.seen);
     assert!(client.seen.ends_with("</stream:stream>"));
     assert!(world.metric("xmpp_sign_ins_total{outcome=\"failed\"} 3"));
+    let guess = Frame::AuthFailed(Some(UserTag::of("mallory")));
+    assert_eq!(client.frames, [guess.clone(), guess.clone(), guess]);
 }
 
 #[tokio::test]
@@ -460,6 +463,7 @@ async fn a_user_without_a_session_never_reaches_the_node_s_password_check() {
     client.until("<not-authorized").await;
 
     assert_eq!(node.attempts(), 0);
+    assert_eq!(client.frames, [], "whether it was a guess nobody knows");
     assert!(world.metric("xmpp_sign_ins_total{outcome=\"denied\"} 1"));
     assert!(world.metric("xmpp_sign_ins_total{outcome=\"failed\"} 0"));
 }

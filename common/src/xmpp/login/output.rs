@@ -16,6 +16,8 @@ pub enum Output {
     Close(Ending),
     /// Find a node of this domain, connect to it with TLS, then call [`super::Login::handle_connected`].
     Connect(Domain),
+    /// The node has refused this attempt, as it does those who guess. What the client is told of it comes behind this.
+    Failed(Attempt),
     /// The node can't serve the stream, as it says: find another one, as for [`Self::Connect`].
     NextNode(String),
     /// What the node offers to clients, before anything was hidden. Answer with [`super::Login::stay`] or [`super::Login::leave`].

@@ -82,6 +82,7 @@ impl Relay {
                 other @ (Output::Ask(_)
                 | Output::Close(_)
                 | Output::Connect(_)
+                | Output::Failed(_)
                 | Output::NextNode(_)
                 | Output::Redirect(_)
                 | Output::Splice { .. }) => self.rest.push(other),
@@ -100,6 +101,7 @@ impl Relay {
             Output::Close(ending) => Some(ending),
             Output::Ask(_)
             | Output::Connect(_)
+            | Output::Failed(_)
             | Output::NextNode(_)
             | Output::Offered(_)
             | Output::Redirect(_)
@@ -179,6 +181,95 @@ fn an_attempt_that_is_denied_never_reaches_the_node() {
     assert_eq!(relay.to_node, HEADER);
     assert!(relay.to_client.ends_with(FAILURE), "{}", relay.to_client);
     assert_eq!(relay.ending(), None);
+}
+
+/// Whose attempts the node has refused as guesses, in order.
+fn guessed(relay: &Relay) -> Vec<Option<&str>> {
+    let failed = relay.rest.iter().filter_map(|output| match output {
+        Output::Failed(attempt) => Some(attempt.user.as_deref()),
+        Output::Ask(_)
+        | Output::Close(_)
+        | Output::Connect(_)
+        | Output::NextNode(_)
+        | Output::Offered(_)
+        | Output::Redirect(_)
+        | Output::Splice { .. }
+        | Output::ToClient(_)
+        | Output::ToNode(_) => None,
+    });
+    failed.collect()
+}
+
+#[test]
+fn what_the_node_refuses_as_a_guess_is_told_and_nothing_else() {
+    let mut relay = Relay::with_features(FEATURES);
+    relay.client(&plain());
+    relay.permit();
+    relay.node(&FAILURE.replace("not-authorized", "temporary-auth-failure"));
+    relay.client(&plain());
+    relay.deny();
+    assert_eq!(guessed(&relay), []);
+    let mut relay = Relay::with_features(FEATURES);
+    relay.node(FAILURE);
+    assert_eq!(guessed(&relay), [], "nobody has tried anything");
+
+    relay.client(&plain());
+    relay.permit();
+    relay.node(FAILURE);
+
+    assert_eq!(guessed(&relay), [Some("alice")]);
+}
+
+#[test]
+fn a_guess_is_told_before_the_client_can_know_and_leave() {
+    let mut relay = Relay::with_features(FEATURES);
+    relay.client(&plain());
+    relay.permit();
+
+    relay.login.handle_node(FAILURE.as_bytes());
+
+    assert!(matches!(relay.login.poll_output(), Some(Output::Failed(_))));
+    assert!(matches!(
+        relay.login.poll_output(),
+        Some(Output::ToClient(_))
+    ));
+}
+
+#[test]
+fn attempts_one_behind_the_other_are_each_blamed_on_their_own_user() {
+    let bob = || auth("PLAIN", b"\0bob\0secret");
+    let mut relay = Relay::with_features(FEATURES);
+    relay.client(&(plain() + &bob()));
+    relay.permit();
+    assert!(!relay.to_node.contains(&bob()), "it waits");
+    relay.node(FAILURE);
+    relay.permit();
+    relay.node(FAILURE);
+    assert_eq!(guessed(&relay), [Some("alice"), Some("bob")]);
+
+    let mut relay = Relay::with_features(FEATURES);
+    relay.client(&(plain() + &bob()));
+    relay.permit();
+    relay.node(SUCCESS);
+
+    let Some(Output::Splice { attempt, .. }) = relay.rest.last() else {
+        panic!("{:?}", relay.rest)
+    };
+    assert_eq!(attempt.user.as_deref(), Some("alice"));
+}
+
+#[test]
+fn who_does_not_like_a_challenge_may_begin_anew() {
+    let mut relay = Relay::with_features(FEATURES);
+    relay.client(&auth("SCRAM-SHA-1", b"n,,n=alice,r=1"));
+    relay.permit();
+    relay.node("<challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>cg==</challenge>");
+
+    relay.client(&auth("SCRAM-SHA-1", b"n,,n=bob,r=1"));
+    relay.permit();
+    relay.node(FAILURE);
+
+    assert_eq!(guessed(&relay), [Some("bob")]);
 }
 
 #[test]

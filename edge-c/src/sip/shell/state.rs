@@ -71,8 +71,10 @@ impl Core {
         loop {
             let mut events = Vec::new();
             while let Some(event) = self.proxy.poll_event() {
-                let is_first =
-                    matches!(event, Event::GateOpen(_) | Event::AuthenticationFailed { .. });
+                let is_first = matches!(
+                    event,
+                    Event::GateOpen(_) | Event::AuthenticationFailed { .. }
+                );
                 if is_first {
                     self.on_event(event);
                 } else {

@@ -1,6 +1,9 @@
 //! Users whom an issuer has named, behind the session gate.
 
+use common::redact::Secret;
 use common::testing::issuer::Issuer as Signer;
+use common::xmpp::NS_SASL;
+use common::xmpp::sasl::Attempt;
 use serde_json::json;
 
 use super::*;
@@ -19,22 +22,69 @@ fn bearer(mechanism: &str, user: &str, token: &str) -> String {
     )
 }
 
+/// An issuer whose keys are at hand, as somebody's sign-in over HTTPS has fetched them.
+struct Issuing {
+    issuer: TestIssuer,
+    signer: Signer,
+    verifier: Arc<TokenVerifier>,
+    _around: testing::World,
+}
+
+impl Issuing {
+    async fn start() -> Self {
+        let around = testing::World::start(&[&["a1.example.com"], &[IDP]]).await;
+        let issuer = TestIssuer::start(&around).await;
+        let signer = Signer::ec("k1");
+        issuer.set("/jwks", 200, &signer.jwks());
+        let verifier = Arc::new(around.verifier(&[issuer.config()]));
+        let issuing = Self {
+            issuer,
+            signer,
+            verifier,
+            _around: around,
+        };
+        let (domain, asked) = (domain().name, on_behalf());
+        let token = issuing.token("bob", 600);
+        let verified = issuing.verifier.verify(&domain, &token, None, &asked);
+        verified.await.unwrap();
+        issuing
+    }
+
+    /// A token that ends so many seconds from now.
+    fn token(&self, user: &str, lifetime: i64) -> String {
+        let end = i64::try_from(clock::unix_now().0).unwrap() + lifetime;
+        let iss = self.issuer.name();
+        self.signer
+            .token(&json!({ "iss": iss, "aud": "urn:edge", "sub": user, "exp": end }))
+    }
+}
+
+#[tokio::test]
+async fn only_a_token_that_somebody_made_up_is_a_guess_and_it_is_nobodys() {
+    let issuing = Issuing::start().await;
+    let guess = |token: &str| {
+        let attempt = Attempt {
+            mechanism: "OAUTHBEARER".to_owned(),
+            user: Some("alice".to_owned()),
+            token: Some(Secret::new(token.to_owned())),
+            profile: NS_SASL,
+        };
+        gate::guess(&attempt, &domain().name, Some(&issuing.verifier))
+    };
+    let good = issuing.token("alice", 600);
+    let (head, _) = good.rsplit_once('.').unwrap();
+
+    assert_eq!(guess(&format!("{head}.{}", "A".repeat(86))), Some(None));
+    assert_eq!(guess(&good), None, "whatever the node has against it");
+    assert_eq!(guess(&issuing.token("alice", -600)), None);
+    assert_eq!(guess("of somebody else"), None);
+}
+
 #[tokio::test]
 async fn behind_the_gate_a_good_token_is_as_good_as_a_session_for_its_own_user() {
-    let around = testing::World::start(&[&["a1.example.com"], &[IDP]]).await;
-    let issuer = TestIssuer::start(&around).await;
-    let signer = Signer::ec("k1");
-    issuer.set("/jwks", 200, &signer.jwks());
-    let verifier = Arc::new(around.verifier(&[issuer.config()]));
-    let token = |user: &str, lifetime: i64| {
-        let end = i64::try_from(clock::unix_now().0).unwrap() + lifetime;
-        signer.token(&json!({ "iss": issuer.name(), "aud": "urn:edge", "sub": user, "exp": end }))
-    };
-    // As somebody's sign-in over HTTPS has fetched the keys.
-    verifier
-        .verify(&domain().name, &token("bob", 600), None, &on_behalf())
-        .await
-        .unwrap();
+    let issuing = Issuing::start().await;
+    let token = |user: &str, lifetime: i64| issuing.token(user, lifetime);
+    let verifier = Arc::clone(&issuing.verifier);
     let authority = Authority::new();
     let node = TestNode::start(&authority).await;
     let places = [starttls(node.address())];
