@@ -1,7 +1,11 @@
 //! Clients whose TLS ends inside: edge-e reads nothing of what they say.
 
+use std::path::Path;
 use std::time::Duration;
 
+use certs::{Authority, Leaf};
+use support::tls_client::Dialer;
+use support::wait;
 use support::xmpp::chatter::{Chatter, Mode};
 use support::xmpp::wire::{Wire, header};
 
@@ -66,6 +70,64 @@ fn when_a_node_dies_clients_over_tls_that_ends_inside_are_told() {
         assert!(seen.iter().any(told), "{seen:#?}");
     }
     drop(online(&scene, "alice", Mode::Direct));
+}
+
+#[test]
+fn a_new_certificate_is_shown_to_new_clients_and_nobody_is_disconnected() {
+    let mut scene = scene();
+    let mut alice = online(&scene, "alice", Mode::StartTls);
+    let mut bob = online(&scene, "bob", Mode::Direct);
+    let chat = scene.path().join("chat");
+    // From another authority, so that a client can tell them apart.
+    let authority = Authority::new("next chat authority").unwrap();
+    let trusted = scene.path().join("next.pem");
+    std::fs::write(&trusted, authority.pem()).unwrap();
+    let renewed = authority
+        .issue(&Leaf::server(&[DOMAIN.to_owned()]))
+        .unwrap();
+    let is_shown = |scene: &Scene| Wire::direct(&dialer(scene, &trusted)).is_ok();
+    assert!(!is_shown(&scene));
+
+    renewed.write_to(&chat).unwrap();
+
+    wait::until_true("the new one", wait::START_LIMIT, || Ok(is_shown(&scene))).unwrap();
+    let old = Wire::direct(&dialer(&scene, &scene.inner_authority()));
+    assert!(old.is_err(), "{old:?}");
+    let mut vera = scene.chatter("vera", |plan| plan.authorities = trusted.clone());
+    vera.sign_in(scene.edge(Mode::StartTls), Mode::StartTls)
+        .unwrap();
+    scenario::talk(&mut alice, &mut bob);
+    scenario::talk(&mut vera, &mut alice);
+
+    // A key of another certificate: the last good pair stays.
+    let core = &scene.stage().pair.cores[0];
+    core.forget_log().unwrap();
+    let other = authority
+        .issue(&Leaf::server(&[DOMAIN.to_owned()]))
+        .unwrap();
+    std::fs::write(chat.with_extension("key"), &other.key_pem).unwrap();
+    let line = core
+        .wait_log(|line| line.contains("reload refused"))
+        .unwrap();
+    assert!(
+        line.contains("\"warn\"") && line.contains("chat.key"),
+        "{line}"
+    );
+    let check = core.run(&["check", "--config", &core.config_file().to_string_lossy()]);
+    assert_eq!(check.unwrap().status.code(), Some(78));
+    assert!(is_shown(&scene));
+    scenario::talk(&mut alice, &mut bob);
+
+    renewed.write_to(&chat).unwrap();
+    let core = &scene.stage().pair.cores[0];
+    core.wait_log(|line| line.contains("\"reloaded\"")).unwrap();
+    assert!(is_shown(&scene));
+}
+
+/// Somebody who speaks TLS from the first byte, and trusts this authority alone.
+fn dialer(scene: &Scene, authority: &Path) -> Dialer {
+    let edge = scene.edge(Mode::Direct);
+    Dialer::new(&scene.client(), edge, DOMAIN, authority, &["xmpp-client"]).unwrap()
 }
 
 #[test]
