@@ -1127,6 +1127,8 @@ pub const XMPP_LAST_NODE_KEPT: Duration = Duration::from_mins(10);
 pub const XMPP_DRAIN_BATCH: usize = 500;
 /// Between two of these.
 pub const XMPP_DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+/// How often it is looked whose session or token, by which a stream was let in, is over: sessions end by the second.
+pub const XMPP_EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 // --- tokens ---
 
 /// Longest access token, in octets: large ones with groups in them are 4 KiB; fields of clients end at 48 KiB in all.

@@ -299,7 +299,7 @@ impl App {
             let signal = supervisor.drain().signal();
             drop(supervisor.spawn("xmpp_nodes", xmpp.clone().keep_nodes()));
             drop(supervisor.spawn("xmpp_probes", xmpp.clone().keep_probing()));
-            drop(supervisor.spawn("xmpp_revocations", xmpp.clone().follow_revocations()));
+            drop(supervisor.spawn("xmpp_sessions", xmpp.clone().follow_sessions()));
             drop(supervisor.spawn("xmpp_drain", xmpp.clone().drain(signal)));
         }
     }

@@ -265,6 +265,21 @@ impl Sessions {
             && live.any(|session| address.is_none_or(|address| session.client.0.ip() == address))
     }
 
+    /// Until when a user is signed in, by the session that lasts longest; `None` without any. As far as this node knows: see
+    /// [`Self::store_state`].
+    #[must_use]
+    pub fn signed_in_until(&self, user: &UserName, now: UnixTime) -> Option<UnixTime> {
+        let sessions = self.0.store.of_user(user);
+        let live = sessions.iter().filter(|session| !session.has_expired(now));
+        live.map(|session| session.expires).max()
+    }
+
+    /// When a session that begins now ends at the latest.
+    #[must_use]
+    pub fn latest_end(&self, now: UnixTime) -> UnixTime {
+        now.plus(self.0.lifetime)
+    }
+
     /// A key for another purpose, derived from the state key: the same after every start, unless the state is in memory.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ use common::runtime::drain::Signal;
 use common::runtime::link_streams::{Arrived, LinkStream, Refusal};
 use common::runtime::workers::start_thread;
 use common::telemetry::Label;
+use common::time::UnixTime;
 use common::xmpp::error::Condition;
 use common::xmpp::features::Offer;
 use prometheus_client::metrics::gauge::Gauge;
@@ -29,15 +30,15 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::link_client::StreamService;
-use crate::sessions::Sessions;
 use crate::sessions::random::{Random as _, SystemRandom};
+use crate::sessions::{Sessions, StoreState};
 use crate::tokens::TokenVerifier;
 use crate::upstream::xmpp::health::Change;
 use crate::upstream::xmpp::probe::ProbeError;
 use crate::upstream::xmpp::table::Table;
 use crate::upstream::xmpp::{Dialling, Node};
 use client::{Client, ClientLost};
-use gate::SessionGate;
+use gate::{SessionGate, Stay};
 use homes::Homes;
 use login::SignedIn;
 use metrics::{ClosedBy, ClosedWhy, SignInOutcome, StreamState, XmppMetrics};
@@ -85,6 +86,14 @@ impl Shared {
         let waiting = is_looked_up.wait_for(|is_done| *is_done);
         // Without an answer there is no node, and the client is told so.
         drop(tokio::time::timeout(limits::XMPP_FIRST_LOOK_UP_TIMEOUT, waiting).await);
+    }
+
+    /// Whether the owner of a stream may stay.
+    #[must_use]
+    pub fn stay(&self, stream: &Stream, now: UnixTime) -> Stay {
+        let gate = **self.gate.load();
+        let stay = |owner| gate::stay(gate, &self.sessions, owner, now);
+        stream.owner().map_or(Stay::Always, stay)
     }
 
     /// A node could be used.
@@ -200,6 +209,27 @@ impl Xmpp {
         }
     }
 
+    /// Ends the streams of users who were let in by a session or a token that is over by `now`, and have no other. While
+    /// nobody knows who is signed in, they stay.
+    pub fn close_expired(&self, now: UnixTime) {
+        let shared = &self.shared;
+        if shared.sessions.store_state() == StoreState::Away {
+            return;
+        }
+        let closed = shared
+            .streams
+            .end_due(now, |stream| shared.stay(stream, now));
+        if closed > 0 {
+            tracing::info!(
+                side = "local",
+                closed,
+                reason = "the session or the token that let the user in is over",
+                remedy = "none: the client signs in again",
+                "XMPP streams closed"
+            );
+        }
+    }
+
     /// Waits for the drain, then sends clients away, some at a time: they all sign in elsewhere.
     pub async fn drain(&self, signal: Signal) {
         signal.draining().await;
@@ -294,19 +324,27 @@ async fn sign_in(
         node,
         domain,
         attempt,
-        is_by_token,
+        token_ends,
         to_node,
     } = signed_in;
     tracing::info!(tracking_id = %preface.tracking, %domain, node = %node.place, mechanism = attempt.mechanism,
         user = attempt.user.as_deref().map(Redacted::new).map(tracing::field::display),
         transport = preface.transport.as_str(), "XMPP user signed in");
     let counted = Counted::new(&shared.metrics, &domain, StreamState::Open);
-    place.stream().owned_by(Owner {
+    let stream = place.stream();
+    stream.owned_by(Owner {
         user: attempt.user.map(String::into_boxed_str),
-        is_by_token,
+        token_ends,
         domain,
         node: Arc::clone(&node),
     });
+    let now = clock::unix_now();
+    match shared.stay(stream, now) {
+        Stay::Always => {}
+        Stay::Until(end) => shared.streams.ask_at(stream, end),
+        // It has just ended.
+        Stay::Over => shared.streams.ask_at(stream, now),
+    }
     let open = OpenStream {
         place,
         node,
@@ -330,11 +368,14 @@ async fn end(shared: Arc<Shared>, open: OpenStream, splice: Splice, ended: Resul
     let client = match ended {
         // Nobody is there to be told, and the client shall not wait.
         Ok(Ended::Node) | Err(Stop::NodeLost) => splice.client,
-        Ok(Ended::Client(_)) | Err(Stop::Draining | Stop::Revoked) => splice.leave_node().await,
+        Ok(Ended::Client(_)) | Err(Stop::Draining | Stop::Expired | Stop::Revoked) => {
+            splice.leave_node().await
+        }
     };
     let has_said_goodbye = client.place() == common::xmpp::boundaries::Place::Outside;
     let (by, why, close) = match ended {
         Err(Stop::Draining) => (ClosedBy::Local, ClosedWhy::Draining, FlowClose::Draining),
+        Err(Stop::Expired) => (ClosedBy::Local, ClosedWhy::Expired, FlowClose::Revoked),
         Err(Stop::Revoked) => (ClosedBy::Local, ClosedWhy::Revoked, FlowClose::Revoked),
         Err(Stop::NodeLost) => (ClosedBy::Upstream, ClosedWhy::Lost, FlowClose::UpstreamLost),
         Ok(Ended::Node) if has_said_goodbye => {

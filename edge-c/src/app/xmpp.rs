@@ -32,7 +32,7 @@ use crate::upstream::xmpp::probe::{ProbeError, probe};
 use crate::upstream::xmpp::resolve::{self, DomainConfig};
 use crate::upstream::xmpp::table::Table;
 use crate::upstream::xmpp::{ConnectError, Dialling, Node};
-use crate::xmpp::gate::{self, SessionGate};
+use crate::xmpp::gate::{self, Stay};
 use crate::xmpp::streams::{Owner, Stop};
 use crate::xmpp::{Shared, Xmpp};
 
@@ -161,17 +161,26 @@ impl XmppApp {
         while probes.join_next().await.is_some() {}
     }
 
-    /// Ends the streams of users whose sessions were revoked.
-    pub(super) async fn follow_revocations(self) {
+    /// Ends the streams of users whose sessions were revoked, or are over.
+    pub(super) async fn follow_sessions(self) {
         let shared = Arc::clone(self.xmpp.shared());
         let mut tombstones = shared.sessions.filter_feed().tombstones;
-        while !matches!(
-            tombstones.recv().await,
-            Err(broadcast::error::RecvError::Closed)
-        ) {
-            if **shared.gate.load() != SessionGate::Off {
-                self.xmpp
-                    .close_users(|owner| is_gone(&shared.sessions, owner));
+        let mut ticks = interval(limits::XMPP_EXPIRY_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            // Both are cancel safe: a tick comes again, what was announced stays queued.
+            tokio::select! {
+                _ = ticks.tick() => self.xmpp.close_expired(clock::unix_now()),
+                revoked = tombstones.recv() => {
+                    if matches!(revoked, Err(broadcast::error::RecvError::Closed)) {
+                        return;
+                    }
+                    let (gate, now) = (**shared.gate.load(), clock::unix_now());
+                    let is_gone = |owner: &Owner| {
+                        gate::stay(gate, &shared.sessions, owner, now) == Stay::Over
+                    };
+                    self.xmpp.close_users(is_gone);
+                }
             }
         }
     }
@@ -237,15 +246,6 @@ fn close_streams(shared: &Shared, node: &Node) {
         stream.owner().is_some_and(is_there)
     });
     tracing::info!(closed, node = %node.place, reason = "the node can't be reached", "XMPP streams closed");
-}
-
-/// Whether the owner of a stream is signed in no more.
-fn is_gone(sessions: &Sessions, owner: &Owner) -> bool {
-    let Some(user) = owner.user.as_ref().filter(|_| !owner.is_by_token) else {
-        return false;
-    };
-    let now = clock::unix_now();
-    !gate::names(user, &owner.domain).any(|name| sessions.is_signed_in(&name, None, now))
 }
 
 fn tell_missing(found: &Table, before: &Table) {

@@ -102,5 +102,6 @@ const fn fault_of(refused: &TokenRefused) -> TokenFault {
 #[must_use]
 pub fn is_gone(sessions: &Sessions, aor: &Aor) -> bool {
     let user = UserName::parse(aor.user());
-    user.is_ok_and(|user| !sessions.is_signed_in(&user, None, clock::unix_now()))
+    let now = clock::unix_now();
+    user.is_ok_and(|user| sessions.signed_in_until(&user, now).is_none())
 }

@@ -9,6 +9,7 @@ use common::session::UserName;
 use common::time::UnixTime;
 use common::xmpp::sasl::Attempt;
 
+use super::streams::Owner;
 use crate::sessions::Sessions;
 use crate::tokens::TokenVerifier;
 
@@ -43,25 +44,50 @@ pub fn admits(
     names(user, domain).any(|name| sessions.is_signed_in(&name, address, now))
 }
 
-/// May the user of this attempt try because an issuer says who it is? The token must be good now, by keys at hand, and for
-/// whom the attempt is. It says nothing of addresses.
+/// May the user of this attempt try because an issuer says who it is, and until when is that so, `latest` at most? The token
+/// must be good now, by keys at hand, and for whom the attempt is. It says nothing of addresses.
 #[must_use]
 pub fn admits_token(
     gate: SessionGate,
     tokens: &TokenVerifier,
     attempt: &Attempt,
     domain: &Domain,
-) -> bool {
+    latest: UnixTime,
+) -> Option<UnixTime> {
     let (SessionGate::User, Some(token), Some(user)) = (gate, &attempt.token, &attempt.user) else {
-        return false;
+        return None;
     };
     match tokens.verify_now(domain, token.reveal()) {
-        Ok(accepted) => is_same(user, &accepted.user, domain),
+        Ok(accepted) => is_same(user, &accepted.user, domain)
+            .then(|| accepted.until.map_or(latest, |until| until.min(latest))),
         Err(refused) => {
             tracing::debug!(side = "downstream", %domain, reason = %refused, "a token opens no XMPP");
-            false
+            None
         }
     }
+}
+
+/// Whether a user who is in may stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stay {
+    /// Nothing is asked of the user.
+    Always,
+    /// Neither a session nor a token is left.
+    Over,
+    /// One of them lasts until then.
+    Until(UnixTime),
+}
+
+/// May the owner of a stream stay, by the session or token that lasts longest?
+#[must_use]
+pub fn stay(gate: SessionGate, sessions: &Sessions, owner: &Owner, now: UnixTime) -> Stay {
+    let (SessionGate::User | SessionGate::UserAndAddress, Some(user)) = (gate, &owner.user) else {
+        return Stay::Always;
+    };
+    let ends = names(user, &owner.domain).map(|name| sessions.signed_in_until(&name, now));
+    let token = owner.token_ends.filter(|end| *end > now);
+    let latest = ends.chain([token]).flatten().max();
+    latest.map_or(Stay::Over, Stay::Until)
 }
 
 /// Whose guess a refused attempt was, if it was one; `Some(None)` is nobody's. A token that has expired, or is good for all that

@@ -12,6 +12,7 @@ use common::link::stream_preface::StreamPreface;
 use common::net::Domain;
 use common::redact::Redacted;
 use common::runtime::clock;
+use common::time::UnixTime;
 use common::xmpp::NS_SASL;
 use common::xmpp::error::Condition;
 use common::xmpp::features::Offer;
@@ -37,8 +38,8 @@ pub(super) struct SignedIn {
     pub(super) node: Arc<Node>,
     pub(super) domain: Domain,
     pub(super) attempt: Attempt,
-    /// Whether a token has let the user try, and no HTTPS session.
-    pub(super) is_by_token: bool,
+    /// Until when a token lets the user stay, if no HTTPS session has let the user try.
+    pub(super) token_ends: Option<UnixTime>,
     pub(super) to_node: Bytes,
 }
 
@@ -71,7 +72,7 @@ struct Relay<'a> {
     /// The connection that stands was reached because a node said so.
     was_sent: bool,
     is_denied: bool,
-    is_by_token: bool,
+    token_ends: Option<UnixTime>,
     spliced: Option<(Attempt, Bytes)>,
     counted: Option<Counted>,
 }
@@ -89,7 +90,7 @@ impl<'a> Relay<'a> {
             node: None,
             was_sent: false,
             is_denied: false,
-            is_by_token: false,
+            token_ends: None,
             spliced: None,
             counted: None,
         }
@@ -289,9 +290,10 @@ impl<'a> Relay<'a> {
         let gate = **self.shared.gate.load();
         let has_session = gate::admits(gate, &self.shared.sessions, user, domain, client, now);
         let tokens = self.shared.tokens.as_ref().filter(|_| !has_session);
-        self.is_by_token =
-            tokens.is_some_and(|tokens| gate::admits_token(gate, tokens, attempt, domain));
-        if !has_session && !self.is_by_token {
+        let latest = self.shared.sessions.latest_end(now);
+        self.token_ends =
+            tokens.and_then(|tokens| gate::admits_token(gate, tokens, attempt, domain, latest));
+        if !has_session && self.token_ends.is_none() {
             self.is_denied = true;
             self.shared.metrics.sign_ins.of(SignInOutcome::Denied).inc();
             tracing::info!(side = "downstream", tracking_id = %self.preface.tracking, user = user.map(Redacted::new).map(tracing::field::display),
@@ -379,7 +381,7 @@ impl<'a> Relay<'a> {
             node,
             domain,
             attempt,
-            is_by_token: self.is_by_token,
+            token_ends: self.token_ends,
             to_node,
         })
     }

@@ -60,6 +60,8 @@ common::label! {
         Draining = "draining",
         /// The peer ended its stream, or left.
         Ended = "ended",
+        /// The session or token that let the user in is over.
+        Expired = "expired",
         /// The connection broke.
         Lost = "lost",
         /// What came over the link makes no sense, or an element is too long for a WebSocket.

@@ -7,9 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use common::limits;
 use common::link::flow::FlowClose;
 use common::net::Domain;
+use common::policy::deadlines::Deadlines;
+use common::time::UnixTime;
 use common::xmpp::error::Condition;
 use tokio::sync::Notify;
 
+use super::gate::Stay;
 use crate::upstream::xmpp::Node;
 
 /// All of them.
@@ -22,6 +25,8 @@ pub struct Streams {
 struct Open {
     next: u64,
     streams: BTreeMap<u64, Arc<Stream>>,
+    /// When it is to be looked whether their owners may stay.
+    ends: Deadlines<u64>,
 }
 
 /// One of them.
@@ -38,8 +43,8 @@ pub struct Stream {
 pub struct Owner {
     /// The user, if the mechanism named one.
     pub user: Option<Box<str>>,
-    /// Whether a token has let the user try, and no HTTPS session.
-    pub is_by_token: bool,
+    /// Until when a token lets the user stay, if one has let the user in.
+    pub token_ends: Option<UnixTime>,
     /// The domain.
     pub domain: Domain,
     /// The node that it is on.
@@ -51,6 +56,8 @@ pub struct Owner {
 pub enum Stop {
     /// edge-c stops.
     Draining,
+    /// The session or the token that has let the user in is over.
+    Expired,
     /// The node can't be reached any more.
     NodeLost,
     /// The user's session was revoked.
@@ -63,6 +70,7 @@ impl Stop {
             Self::Draining => 1,
             Self::NodeLost => 2,
             Self::Revoked => 3,
+            Self::Expired => 4,
         }
     }
 
@@ -71,6 +79,7 @@ impl Stop {
             1 => Some(Self::Draining),
             2 => Some(Self::NodeLost),
             3 => Some(Self::Revoked),
+            4 => Some(Self::Expired),
             _ => None,
         }
     }
@@ -81,7 +90,7 @@ impl Stop {
         match self {
             Self::Draining => Condition::SystemShutdown,
             Self::NodeLost => Condition::RemoteConnectionFailed,
-            Self::Revoked => Condition::Reset,
+            Self::Expired | Self::Revoked => Condition::Reset,
         }
     }
 
@@ -91,7 +100,7 @@ impl Stop {
         match self {
             Self::Draining => FlowClose::Draining,
             Self::NodeLost => FlowClose::UpstreamLost,
-            Self::Revoked => FlowClose::Revoked,
+            Self::Expired | Self::Revoked => FlowClose::Revoked,
         }
     }
 }
@@ -166,6 +175,37 @@ impl Streams {
         chosen.iter().filter(|stream| stream.stop(why)).count()
     }
 
+    /// Has [`Self::end_due`] ask about a stream then, and not when it was to ask before.
+    pub fn ask_at(&self, stream: &Stream, end: UnixTime) {
+        let mut open = self.lock();
+        if open.streams.contains_key(&stream.id) {
+            open.ends.set(stream.id, end);
+        }
+    }
+
+    /// Asks about every stream whose time is over by `now` whether its owner may stay, and ends those of whom that is not
+    /// true. Returns how many.
+    pub fn end_due(&self, now: UnixTime, stay: impl Fn(&Stream) -> Stay) -> usize {
+        let mut ended = 0;
+        while let Some(stream) = self.pop_due(now) {
+            match stay(&stream) {
+                Stay::Always => {}
+                Stay::Over => ended += usize::from(stream.stop(Stop::Expired)),
+                // Later in any case, or this would never end.
+                Stay::Until(end) => {
+                    self.ask_at(&stream, end.max(UnixTime(now.0.saturating_add(1))));
+                }
+            }
+        }
+        ended
+    }
+
+    fn pop_due(&self, now: UnixTime) -> Option<Arc<Stream>> {
+        let mut open = self.lock();
+        let id = open.ends.pop_due(now)?;
+        open.streams.get(&id).cloned()
+    }
+
     /// How many there are, signed in or not.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -194,7 +234,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.streams.lock().streams.remove(&self.stream.id);
+        let mut open = self.streams.lock();
+        open.streams.remove(&self.stream.id);
+        open.ends.remove(self.stream.id);
     }
 }
 
@@ -216,6 +258,46 @@ mod tests {
         assert_eq!(one.stream.stopped().await, Stop::Revoked);
         assert_eq!(other.stream.stopped().await, Stop::Draining);
         assert_eq!(streams.stop(Stop::Draining, 9, |_| true), 0);
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_with_what_let_it_in_unless_that_was_renewed() {
+        let streams = Arc::new(Streams::default());
+        let (one, other) = (streams.open().unwrap(), streams.open().unwrap());
+        streams.ask_at(&one.stream, UnixTime(100));
+        streams.ask_at(&other.stream, UnixTime(100));
+        let (renewed, over) = (
+            |_: &Stream| Stay::Until(UnixTime(200)),
+            |_: &Stream| Stay::Over,
+        );
+        assert_eq!(streams.end_due(UnixTime(99), over), 0);
+
+        let end = |stream: &Stream| {
+            if stream.id == one.stream.id {
+                Stay::Over
+            } else {
+                renewed(stream)
+            }
+        };
+        assert_eq!(streams.end_due(UnixTime(100), end), 1);
+
+        assert_eq!(one.stream.stopped().await, Stop::Expired);
+        assert_eq!(streams.end_due(UnixTime(199), over), 0);
+        assert_eq!(streams.end_due(UnixTime(200), over), 1);
+        assert_eq!(other.stream.stopped().await, Stop::Expired);
+    }
+
+    #[test]
+    fn streams_that_need_nothing_and_those_that_are_gone_are_not_asked_about_again() {
+        let streams = Arc::new(Streams::default());
+        let (free, gone) = (streams.open().unwrap(), streams.open().unwrap());
+        streams.ask_at(&free.stream, UnixTime(100));
+        streams.ask_at(&gone.stream, UnixTime(100));
+        drop(gone);
+
+        assert_eq!(streams.end_due(UnixTime(100), |_| Stay::Always), 0);
+
+        assert_eq!(streams.end_due(UnixTime(u64::MAX), |_| Stay::Over), 0);
     }
 
     #[test]

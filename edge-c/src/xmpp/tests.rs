@@ -26,6 +26,7 @@ use node::{Authority, TestNode};
 
 mod node;
 mod passthrough;
+mod session;
 mod token;
 
 /// For whatever must happen; never waited for when it does.
@@ -160,10 +161,15 @@ impl World {
 
     /// A client that has signed in on whatever node it found.
     async fn signed_in(&self) -> TestClient {
+        self.signed_in_with(&plain("alice")).await
+    }
+
+    /// The same with credentials of its own.
+    async fn signed_in_with(&self, auth: &str) -> TestClient {
         let mut client = self.client(ClientTransport::Tls).await;
         client.send(HEADER).await;
         client.until("</stream:features>").await;
-        client.send(&plain("alice")).await;
+        client.send(auth).await;
         client.until("<success").await;
         client.send(HEADER).await;
         client.until("<bind").await;

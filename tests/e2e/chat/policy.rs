@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use support::xmpp::chatter::Mode;
+use support::wait;
+use support::xmpp::chatter::{Event, Mode};
 use support::xmpp::wire::{Wire, header};
 
 use super::scene::{Scene, Setup, password, usual};
@@ -66,6 +67,49 @@ fn when_a_session_is_revoked_the_users_streams_end_and_no_others() {
         "{seen:#?}"
     );
     bob.ping().unwrap();
+    let mut again = scene.chatter("alice", usual);
+    again
+        .connect(scene.edge(Mode::Direct), Mode::Direct)
+        .unwrap();
+    again.wait("failed_auth").unwrap();
+}
+
+#[test]
+fn a_stream_ends_with_the_session_that_let_it_in_unless_the_user_has_another() {
+    let mut scene = Scene::pair_with(&Setup {
+        gate: "user",
+        ..Setup::USUAL
+    });
+    let core = &mut scene.stage().pair.cores[0];
+    // Long enough for two clients to sign in, on a busy machine.
+    core.set("session", "lifetime", "20s");
+    core.restart().unwrap();
+    scene.stage().pair.edges[0].wait_ready().unwrap();
+    for user in ["alice", "bob"] {
+        drop(scene.stage().sign_in(user));
+    }
+    let mut alice = scene.online("alice", Mode::StartTls);
+    let mut bob = scene.online("bob", Mode::Direct);
+
+    wait::until_true("the end", Duration::from_secs(60), || {
+        drop(scene.stage().sign_in("bob"));
+        let seen = alice.seen().iter();
+        Ok(seen.filter(|event| event.kind == "disconnected").count() == 1)
+    })
+    .unwrap();
+
+    let seen = alice.seen().to_vec();
+    let is_told = |event: &Event| event.kind == "stream_error" && event.text == "reset";
+    assert!(seen.iter().any(is_told), "{seen:#?}");
+    bob.ping().unwrap();
+    let core = &scene.stage().pair.cores[0];
+    let is_told = |line: &str| {
+        line.contains("XMPP streams closed") && line.contains("let the user in is over")
+    };
+    core.wait_log(is_told).unwrap();
+    let (_, metrics) = core.ask_admin("/metrics").unwrap();
+    let counted = "edge_xmpp_streams_closed_total{side=\"local\",reason=\"expired\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
     let mut again = scene.chatter("alice", usual);
     again
         .connect(scene.edge(Mode::Direct), Mode::Direct)

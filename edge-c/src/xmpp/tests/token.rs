@@ -115,3 +115,33 @@ async fn behind_the_gate_a_good_token_is_as_good_as_a_session_for_its_own_user()
     assert!(!answer(bearer("OAUTHBEARER", "alice", &token("alice", -600))).await);
     assert!(!answer(plain("alice")).await);
 }
+
+#[tokio::test]
+async fn a_stream_that_a_token_let_in_ends_with_the_token() {
+    let issuing = Issuing::start().await;
+    let authority = Authority::new();
+    let node = TestNode::start(&authority).await;
+    let places = [starttls(node.address())];
+    let verifier = Some(Arc::clone(&issuing.verifier));
+    let world = world_with(&authority, &places, SessionGate::User, verifier).await;
+    let mut clients = Vec::new();
+    for (user, lifetime) in [("alice", 600), ("vera", 900)] {
+        let auth = bearer("OAUTHBEARER", user, &issuing.token(user, lifetime));
+        clients.push(world.signed_in_with(&auth).await);
+    }
+    let now = clock::unix_now();
+
+    world.xmpp.close_expired(now.plus(Duration::from_secs(500)));
+    for client in &mut clients {
+        client.send("<message id='m1'/>").await;
+        client.until("<message id='m1'/>").await;
+    }
+    world.xmpp.close_expired(now.plus(Duration::from_secs(700)));
+
+    assert_eq!(clients[0].closed().await, Some(FlowClose::Revoked));
+    let told = clients[0].seen.contains("<stream:error><reset");
+    assert!(told, "{}", clients[0].seen);
+    assert!(world.metric("side=\"local\",reason=\"expired\"} 1"));
+    clients[1].send("<message id='m2'/>").await;
+    clients[1].until("<message id='m2'/>").await;
+}
