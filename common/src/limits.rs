@@ -54,6 +54,14 @@ pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const TLS_HANDSHAKE_BYTES_MAX: usize = 96 * 1024;
 /// A ticket to go on with a session later (RFC 8446 section 4.6.1): servers put certificates of clients in there at most.
 pub const TLS_TICKET_BYTES_MAX: usize = 16 * 1024;
+/// The longest record of any version, with its head (RFC 5246 section 6.2.3).
+pub const TLS_RECORD_BYTES_MAX: usize = 5 + 16 * 1024 + 2048;
+/// Records that are made, and sent by one system call, where long answers cross. With twice as many a download costs no
+/// less, and one whose reader has stopped holds twice as much.
+pub const TLS_BATCH_RECORDS: usize = 4;
+/// What is read at a time: as many full records of TLS 1.3, to the octet, so that of a long answer no piece of a record is
+/// left over to be kept.
+pub const TLS_READ_BYTES_MAX: usize = TLS_BATCH_RECORDS * (5 + 16 * 1024 + 1 + 16);
 
 // --- sockets ---
 
@@ -386,10 +394,6 @@ pub const CERTIFICATE_EXPIRY_ALARM: Duration = Duration::from_hours(14 * 24);
 /// How often gauges are brought up to date.
 pub const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is read from a link's socket at a time: four TLS records.
-pub const READ_AHEAD_BYTES: usize = 64 * 1024;
-/// Buffers of that size that a thread keeps for the next read: connections hold one only while it has something in it.
-pub const READ_AHEAD_SPARE_MAX: usize = 16;
 /// Link connections for short exchanges: two for each processor of a common machine, so that each worker has one near.
 pub const EXCHANGE_CONNECTIONS: usize = 4;
 /// Short exchanges under way on one connection; what is more takes the pool.
@@ -779,10 +783,7 @@ pub const MEDIA_COMMANDS_MAX: usize = 4096;
 pub const MEDIA_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Between a change of media and what follows from it for ports, which is done together for all calls: far shorter than the
 /// spare ones last.
-pub const MEDIA_DESK_PAUSE: Duration = Duration::from_millis(60);
-/// The same once half of the spare ports of a kind are taken.
-pub const MEDIA_DESK_PAUSE_SHORT: Duration = Duration::from_millis(20);
-const _: () = assert!(MEDIA_DESK_PAUSE_SHORT.as_millis() < MEDIA_DESK_PAUSE.as_millis());
+pub const MEDIA_DESK_PAUSE: Duration = Duration::from_millis(20);
 /// Orders after which the media engine is woken at once, not when the pause is over.
 pub const MEDIA_ORDERS_AT_ONCE: usize = MEDIA_ORDERS_MAX / 8;
 /// Public ports that edge-e has not answered for after this time are asked for again.

@@ -21,7 +21,6 @@ pub mod listen;
 pub mod pongs;
 pub mod portable;
 pub mod progress;
-pub mod read_ahead;
 pub mod reload;
 pub mod request_count;
 pub mod supervise;

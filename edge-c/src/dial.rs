@@ -8,13 +8,12 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use common::limits;
 use common::net::Host;
+use common::runtime::lean_tls::{self, LeanTls};
 use rustls::ClientConfig;
 use rustls_pki_types::{DnsName, ServerName};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 /// How inner servers are verified, now; a reload replaces it for everybody who dials inside.
 pub type InsideTls = Arc<ArcSwap<ClientConfig>>;
@@ -69,11 +68,11 @@ pub async fn secure(
     host: &Host,
     config: Arc<ClientConfig>,
     tls_timeout: Duration,
-) -> Result<TlsStream<TcpStream>, DialError> {
+) -> Result<LeanTls<TcpStream>, DialError> {
     let name = server_name(host).ok_or(DialError::Name)?;
-    let handshake = TlsConnector::from(config).connect(name, stream);
+    let handshake = Box::pin(lean_tls::connect(stream, config, name));
     match timeout(tls_timeout, handshake).await {
-        Ok(Ok(stream)) => Ok(stream),
+        Ok(Ok((stream, _))) => Ok(stream),
         Ok(Err(error)) if is_of_certificate(&error) => {
             Err(DialError::Certificate(error.to_string()))
         }

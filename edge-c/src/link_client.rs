@@ -19,15 +19,14 @@ use common::net::{Domain, HostPort};
 use common::policy::rate_limit::{Rate, TokenBuckets};
 use common::runtime::drain::Signal;
 use common::runtime::exchange::Kept;
+use common::runtime::lean_tls::LeanTls;
 use common::runtime::pongs::Pongs;
 use common::runtime::progress::Counters;
-use common::runtime::read_ahead::ReadAhead;
 use common::runtime::workers::Workers;
 use common::runtime::{clock, control};
 use common::telemetry::ControlOutcome;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio_rustls::client::TlsStream;
 use tracing::Instrument as _;
 
 use crate::metrics::Metrics;
@@ -111,7 +110,7 @@ const BANS: Rate = Rate {
     interval: limits::BAN_PER_EDGE_INTERVAL,
 };
 
-type Stream = TlsStream<ReadAhead<TcpStream>>;
+type Stream = LeanTls<TcpStream>;
 
 impl std::fmt::Debug for LinkClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -272,12 +271,7 @@ impl LinkClient {
         drain: &Signal,
     ) -> Result<control::Ended, NotDialled> {
         let (stream, answer) = self.dial(Purpose::Control, machine.resume()).await?;
-        let peer = stream
-            .get_ref()
-            .0
-            .get_ref()
-            .peer_addr()
-            .map_err(NotDialled::lost)?;
+        let peer = stream.io().peer_addr().map_err(NotDialled::lost)?;
         // The feed first, then the state: so nothing falls between the two.
         let (commands, mut outgoing) = mpsc::channel(limits::CONTROL_CHANNEL_MAX);
         let feed = Feed::new(self, commands);

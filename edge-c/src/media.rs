@@ -159,14 +159,13 @@ impl Media {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                told = self.happened.recv() => {
+                told = self.happened.recv() => match told {
+                    Some(told) => self.desk.lock().happened(told),
                     // The engine has said why.
-                    let Some(told) = told else { return };
-                    self.desk.lock().happened(told);
-                    continue;
-                }
+                    None => return,
+                },
                 // A call changes several things in a row: they are done together.
-                () = self.desk.changed() => self.desk.pause().await,
+                () = self.desk.changed() => tokio::time::sleep(limits::MEDIA_DESK_PAUSE).await,
                 _ = tick.tick() => {}
             }
             let is_stocked = self.desk.tick(clock::now());

@@ -10,19 +10,17 @@ use common::link::greeting::{Answer, Hello, PROTOCOL, Purpose, RefusalKind};
 use common::link::trouble::LastTrouble;
 use common::net::Domain;
 use common::runtime::drain::Signal;
+use common::runtime::lean_tls::LeanTls;
 use common::runtime::portable::Portable;
-use common::runtime::read_ahead::ReadAhead;
 use common::runtime::trunk::server::Gate;
 use common::runtime::workers::Workers;
 use common::runtime::workers::seats::Seats;
-use common::runtime::{greeting, listen};
+use common::runtime::{greeting, lean_tls, listen};
 use common::telemetry::{HandshakeOutcome, LinkPurpose, LinkRefusal};
 use common::tls::identity;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::cores::{Core, Cores};
 use crate::metrics::{Admission, Listener, Metrics};
@@ -74,7 +72,7 @@ pub struct LinkServer {
     pub trouble: LastTrouble,
 }
 
-type Stream = TlsStream<ReadAhead<Portable>>;
+type Stream = LeanTls<Portable>;
 
 impl LinkServer {
     /// Accepts until the drain is over: cores stay connected while requests are finished.
@@ -133,18 +131,17 @@ impl LinkServer {
     async fn connection(&self, stream: TcpStream) -> Result<(), NotAdmitted> {
         listen::configure_link(&stream).map_err(|error| NotAdmitted::gone(&error))?;
         let settings = self.settings.load_full();
-        let acceptor = TlsAcceptor::from(Arc::clone(&settings.tls));
-        let accepting = tokio::time::timeout(
-            limits::TLS_HANDSHAKE_TIMEOUT,
-            acceptor.accept(ReadAhead::new(Portable::new(stream))),
-        );
-        let handshake = accepting
+        let accepting = lean_tls::accept(Portable::new(stream), &settings.tls);
+        let handshake = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, Box::pin(accepting))
             .await
             .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
         let outcome = HandshakeOutcome::of(&handshake);
         self.metrics.handshakes.of(Listener::Link, outcome).inc();
-        let mut stream = handshake.map_err(|error| NotAdmitted::handshake(outcome, &error))?;
-        let names = peer_names(&stream);
+        let (stream, agreed) =
+            handshake.map_err(|error| NotAdmitted::handshake(outcome, &error))?;
+        let mut stream = stream.busy();
+        let names = agreed.peer_certificate.as_ref().map(identity::dns_names);
+        let names = names.unwrap_or_default();
         let hello: Hello = greeting::receive(&mut stream)
             .await
             .map_err(|error| NotAdmitted::greeting(&error))?;
@@ -291,10 +288,4 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-fn peer_names(stream: &Stream) -> Vec<Domain> {
-    let (_, session) = stream.get_ref();
-    let leaf = session.peer_certificates().and_then(|chain| chain.first());
-    leaf.map(identity::dns_names).unwrap_or_default()
 }

@@ -108,11 +108,6 @@ impl<P> Shelf<P> {
         there < target && (self.is_filling || there <= target / 4 * 3)
     }
 
-    /// Whether half of the ports are neither there nor under way.
-    fn is_short(&self, target: usize) -> bool {
-        self.spare.len() + self.under_way <= target / 2
-    }
-
     /// Counts one more port as under way, unless there are enough.
     fn want(&mut self, target: usize) -> bool {
         self.is_filling = self.is_wanting(target);
@@ -175,17 +170,6 @@ impl Supply {
         let mut inner = self.inner.values();
         self.outer.values().any(is_outer_wanting)
             || inner.any(|shelf| shelf.is_wanting(limits::MEDIA_SPARE_INNER_PORTS))
-    }
-
-    /// Whether ports of a kind run short, so that new ones should wait for nothing.
-    #[must_use]
-    pub fn is_short(&self) -> bool {
-        let mut outer = self.outer.values().flatten();
-        outer.any(|(class, shelf)| shelf.is_short(spare_ports(*class)))
-            || self
-                .inner
-                .values()
-                .any(|shelf| shelf.is_short(limits::MEDIA_SPARE_INNER_PORTS))
     }
 
     /// Whether [`Self::poll_released`] has something to say.
@@ -377,7 +361,7 @@ mod tests {
         let mut supply = Supply::new();
         supply.add_family(Family::V4);
         let target = limits::MEDIA_SPARE_INNER_PORTS;
-        assert!(supply.is_wanting() && supply.is_short());
+        assert!(supply.is_wanting());
         let mut made = 0_u32;
         let mut fill = |supply: &mut Supply| {
             let mut count = 0;
@@ -394,7 +378,6 @@ mod tests {
         let mut batches = Vec::new();
         for _ in 0..target {
             supply.take_inner(Family::V4).unwrap();
-            assert!(!supply.is_short());
             least = least.min(supply.spare_inner(Family::V4));
             if supply.is_wanting() {
                 batches.push(fill(&mut supply));
@@ -403,25 +386,6 @@ mod tests {
 
         assert_eq!(batches, [target / 4; 4]);
         assert_eq!(least, target / 4 * 3);
-    }
-
-    #[test]
-    fn ports_run_short_when_half_of_a_kind_are_taken_and_no_more_once_new_ones_are_under_way() {
-        let mut supply = Supply::new();
-        supply.add_edge(EDGE);
-        while supply.poll_wanted().is_some() {}
-        for number in (0_u32..).take(limits::MEDIA_SPARE_PORTS) {
-            supply.offer_outer(EDGE, MediaClass::Audio, outer(number));
-        }
-
-        for taken in 1..=limits::MEDIA_SPARE_PORTS / 2 {
-            assert!(!supply.is_short(), "{taken}");
-            supply.take_outer(EDGE, MediaClass::Audio).unwrap();
-        }
-
-        assert!(supply.is_short());
-        while supply.poll_wanted().is_some() {}
-        assert!(!supply.is_short());
     }
 
     #[test]

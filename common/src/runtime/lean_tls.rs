@@ -1,27 +1,31 @@
-//! TLS over a stream for connections that are silent nearly always: one that waits holds keys and no buffer.
+//! TLS over a stream: a connection that waits holds keys and no buffer, and one that is busy copies what it carries once.
 //!
 //! rustls does the handshake and makes the keys; where records are read and written is one scratch space of the thread.
 //! Knows nothing of certificates' files, names or protocols above.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 #[cfg(any(test, feature = "test-util"))]
 pub mod fuzz;
 mod handshake;
+mod pieces;
 mod records;
 mod scratch;
 mod side;
 
 use handshake::Shaken;
+use pieces::Pieces;
 use records::{Opened, Records};
+
+use crate::limits;
 
 /// A TLS connection whose handshake is done.
 ///
@@ -36,6 +40,8 @@ pub struct LeanTls<T> {
     unclaimed: Vec<u8>,
     /// Ciphertext that the stream below has not taken.
     unsent: Vec<u8>,
+    /// How many records are made at a time.
+    batch: usize,
     state: State,
 }
 
@@ -57,6 +63,8 @@ pub struct Agreed {
     pub alpn: Option<Vec<u8>>,
     /// The server name that a client asked for; on the client's side `None`.
     pub server_name: Option<String>,
+    /// The certificate that the peer has proved to own, without its chain; `None` if it was asked for none.
+    pub peer_certificate: Option<CertificateDer<'static>>,
 }
 
 /// Does the handshake of a server. Takes as long as the client likes: the deadline is the caller's.
@@ -93,11 +101,21 @@ impl<T> LeanTls<T> {
             unread: shaken.unread,
             unclaimed: Vec::new(),
             unsent: shaken.unsent,
+            batch: 1,
             state: State {
                 is_read_closed: false,
                 is_write_closed: false,
             },
         }
+    }
+
+    /// For a connection that carries much: makes several records at a time, so a peer that does not read is waited for with
+    /// as many of them, and keeps its keys ready for use.
+    #[must_use]
+    pub fn busy(mut self) -> Self {
+        self.batch = limits::TLS_BATCH_RECORDS;
+        self.records.keep_keys();
+        self
     }
 
     /// The stream below.
@@ -146,7 +164,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> LeanTls<T> {
                     self.unread = scratch::part(space, 0, filled).to_vec();
                     return Poll::Ready(Ok(()));
                 }
-                let mut buffer = ReadBuf::new(scratch::part(space, filled, usize::MAX));
+                let wanted = out.remaining().saturating_add(limits::TLS_RECORD_BYTES_MAX);
+                let wanted = wanted.min(limits::TLS_READ_BYTES_MAX);
+                let mut buffer = ReadBuf::new(scratch::part(space, filled, wanted));
                 match Pin::new(&mut self.io).poll_read(cx, &mut buffer) {
                     Poll::Pending => {
                         self.unread = scratch::part(space, 0, filled).to_vec();
@@ -244,36 +264,54 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for LeanTls<T> {
     }
 }
 
+impl<T: AsyncRead + AsyncWrite + Unpin> LeanTls<T> {
+    /// Takes a batch of records' worth as soon as nothing waits to be sent.
+    fn poll_pieces(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut plaintext: Pieces<'_, '_>,
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_send(cx))?;
+        if self.state.is_write_closed {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        if plaintext.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let taken = scratch::with(|space| {
+            let sealed = self.records.seal(&mut plaintext, self.batch, space);
+            let sealed = sealed.map_err(io::Error::other)?;
+            let mut rest = scratch::part(space, 0, sealed);
+            // What the stream below takes at once needs no place of its own.
+            if let Poll::Ready(written) = Pin::new(&mut self.io).poll_write(cx, rest) {
+                rest = scratch::part(rest, written?, usize::MAX);
+            }
+            self.unsent.extend_from_slice(rest);
+            Ok(plaintext.taken())
+        });
+        Poll::Ready(taken)
+    }
+}
+
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LeanTls<T> {
-    /// Takes a record's worth as soon as nothing waits to be sent.
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         plaintext: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        ready!(this.poll_send(cx))?;
-        if this.state.is_write_closed {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        let now = plaintext.get(..PLAINTEXT_BYTES_MAX).unwrap_or(plaintext);
-        if now.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        let sealed = scratch::with(|space| {
-            let sealed = this.records.seal(now, space);
-            let sealed = sealed.map_err(io::Error::other)?;
-            let mut rest = scratch::part(space, 0, sealed);
-            // What the stream below takes at once needs no place of its own.
-            if this.unsent.is_empty()
-                && let Poll::Ready(written) = Pin::new(&mut this.io).poll_write(cx, rest)
-            {
-                rest = scratch::part(rest, written?, usize::MAX);
-            }
-            this.unsent.extend_from_slice(rest);
-            Ok(now.len())
-        });
-        Poll::Ready(sealed)
+        self.poll_write_vectored(cx, &[IoSlice::new(plaintext)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        plaintext: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_pieces(cx, Pieces::new(plaintext))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -293,9 +331,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LeanTls<T> {
         Pin::new(&mut this.io).poll_shutdown(cx)
     }
 }
-
-/// Plaintext of one record (RFC 8446 section 5.1).
-const PLAINTEXT_BYTES_MAX: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -6,13 +6,11 @@ use anyhow::{Context as _, anyhow};
 use common::limits;
 use common::link::greeting::{Answer, Hello, PROTOCOL, Purpose, RefusalKind, Resume};
 use common::net::Host;
-use common::runtime::read_ahead::ReadAhead;
-use common::runtime::{greeting, listen};
+use common::runtime::{greeting, lean_tls, listen};
 use common::telemetry::{HandshakeOutcome, LinkRefusal};
 use common::tls::fault;
 use rustls_pki_types::{DnsName, ServerName};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio_rustls::TlsConnector;
 
 use super::{Config, LinkClient, Stream, VERSION};
 
@@ -48,8 +46,8 @@ impl LinkClient {
         listen::configure_link(&tcp).map_err(because(LinkRefusal::Refused))?;
         let name = DnsName::try_from(certificate_name.as_str().to_owned())
             .map_err(because(LinkRefusal::Tls))?;
-        let connector = TlsConnector::from(self.tls.load_full());
-        let handshake = connector.connect(ServerName::DnsName(name), ReadAhead::new(tcp));
+        let name = ServerName::DnsName(name);
+        let handshake = Box::pin(lean_tls::connect(tcp, self.tls.load_full(), name));
         let handshake = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, handshake)
             .await
             .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
@@ -61,9 +59,10 @@ impl LinkClient {
         } else {
             LinkRefusal::Tls
         };
-        let mut stream = handshake
+        let (stream, _) = handshake
             .context("TLS handshake failed")
             .map_err(because(label))?;
+        let mut stream = stream.busy();
         let greeting = async {
             greeting::send(&mut stream, &self.hello(purpose, resume)).await?;
             greeting::receive(&mut stream).await
@@ -71,8 +70,7 @@ impl LinkClient {
         let welcome = check(greeting.await.map_err(not_greeted)?)?;
         match purpose {
             Purpose::HttpsPool => {
-                listen::let_stand_still(stream.get_ref().0.get_ref())
-                    .map_err(because(LinkRefusal::Refused))?;
+                listen::let_stand_still(stream.io()).map_err(because(LinkRefusal::Refused))?;
             }
             Purpose::Control
             | Purpose::HttpsExchange

@@ -41,8 +41,6 @@ pub(super) struct SharedDesk {
     desk: Arc<Mutex<Desk>>,
     /// Ports have been taken or come back, or edge-e has said something.
     changed: Arc<Notify>,
-    /// Few ports are left.
-    is_short: Arc<Notify>,
 }
 
 impl std::fmt::Debug for SharedDesk {
@@ -57,7 +55,6 @@ impl SharedDesk {
         Self {
             desk: Arc::new(Mutex::new(Desk::new(config, dead, metrics))),
             changed: Arc::default(),
-            is_short: Arc::default(),
         }
     }
 
@@ -68,19 +65,6 @@ impl SharedDesk {
     /// Says that a tick has something to do.
     pub(super) fn note_change(&self) {
         self.changed.notify_one();
-    }
-
-    /// As [`Self::note_change`], if a tick has anything to do.
-    pub(super) fn note_due(&self) {
-        let mut desk = self.lock();
-        let (is_due, is_short) = (desk.is_due(), desk.anchor.supply().is_short());
-        drop(desk);
-        if is_due {
-            self.changed.notify_one();
-        }
-        if is_short {
-            self.is_short.notify_one();
-        }
     }
 
     /// Passes on what has changed and makes ports: one pair at a time, so that SIP never waits for more. Whether a first
@@ -96,18 +80,6 @@ impl SharedDesk {
     /// Until something has changed.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
-    }
-
-    /// Lets other changes come, less long if ports run short meanwhile.
-    pub(super) async fn pause(&self) {
-        let is_short = async {
-            self.is_short.notified().await;
-            tokio::time::sleep(limits::MEDIA_DESK_PAUSE_SHORT).await;
-        };
-        tokio::select! {
-            () = tokio::time::sleep(limits::MEDIA_DESK_PAUSE) => {}
-            () = is_short => {}
-        }
     }
 
     /// An edge-e says something about its ports.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use common::limits;
+use common::runtime::lean_tls;
 use common::sip::proxy::{NodePeer, Transport};
 use rustls::ServerConfig;
 use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use super::shell::{EndOnDrop, Shell};
 use crate::upstream::sip::connection::{self, Stream};
@@ -125,14 +125,13 @@ async fn handshake(
         });
     }
     let tls = tls.ok_or(std::io::ErrorKind::Unsupported)?;
-    let accepting = TlsAcceptor::from(tls.load_full()).accept(stream);
+    let tls = tls.load_full();
+    let accepting = Box::pin(lean_tls::accept(stream, &tls));
     let accepted = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, accepting).await;
-    let stream = accepted.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?;
-    let shown = stream.get_ref().1.peer_certificates();
-    let certificate = shown.and_then(|chain| chain.first().cloned());
+    let (stream, agreed) = accepted.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?;
     Ok(Accepted {
         stream: Box::new(stream),
         local,
-        certificate: certificate.map(CertificateDer::into_owned),
+        certificate: agreed.peer_certificate,
     })
 }

@@ -277,11 +277,8 @@ impl Upstreams {
             Scheme::Http => handshake(tcp, permit).await,
             Scheme::Https => {
                 let tls = self.tls.load_full();
-                handshake(
-                    dial::secure(tcp, &origin.host, tls, connect_timeout).await?,
-                    permit,
-                )
-                .await
+                let stream = dial::secure(tcp, &origin.host, tls, connect_timeout).await?;
+                handshake(stream.busy(), permit).await
             }
         }
     }

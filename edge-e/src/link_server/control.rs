@@ -36,9 +36,7 @@ impl LinkServer {
         }
         self.trouble.clear();
         let peer = stream
-            .get_ref()
-            .0
-            .get_ref()
+            .io()
             .tcp()
             .and_then(TcpStream::peer_addr)
             .ok()

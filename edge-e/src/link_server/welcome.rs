@@ -24,7 +24,7 @@ impl LinkServer {
         match hello.purpose {
             Purpose::Control => self.control(core, hello, stream).await,
             Purpose::HttpsPool => {
-                listen::let_stand_still(stream.get_ref().0.get_ref().tcp()?)?;
+                listen::let_stand_still(stream.io().tcp()?)?;
                 greeting::send(&mut stream, &self.answer(None)).await?;
                 let mut builder = http1::Builder::new();
                 builder.max_buf_size(limits::LINK_READ_BUFFER_BYTES);
@@ -106,11 +106,11 @@ impl LinkServer {
         mut losses: watch::Receiver<u64>,
     ) -> std::io::Result<String> {
         let seat = self.seats.take(core.id());
-        stream.get_mut().0.get_mut().leave()?;
+        stream.io_mut().leave()?;
         let (done, ended) = oneshot::channel();
         let core = Arc::clone(core);
         self.workers.spawn_on(seat.worker(), async move {
-            let reason = match stream.get_mut().0.get_mut().arrive() {
+            let reason = match stream.io_mut().arrive() {
                 Err(error) => error.to_string(),
                 Ok(()) => tokio::select! {
                     ended = core.streams().drive(stream) => ended.to_string(),

@@ -22,10 +22,9 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 use crate::cores::Cores;
-use crate::listener::front::{self, Arrived, Failure, Front, peer_text};
+use crate::listener::front::{self, Established, Failure, Front, peer_text};
 use crate::listener::websocket::{self, Upgrading, Websockets};
 use crate::metrics::Refusal as Label;
 
@@ -79,25 +78,19 @@ impl Https {
     /// Accepts until the drain starts.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, drain: Signal) {
         let front = self.front.clone();
-        let speak = move |arrived| Arc::clone(&self).connection(arrived);
-        front.accept(listener, drain, speak).await;
+        let speak = move |established| Arc::clone(&self).connection(established);
+        front.serve(listener, drain, speak).await;
     }
 
-    async fn connection(self: Arc<Self>, arrived: Arrived) {
-        let Arrived {
+    async fn connection(self: Arc<Self>, established: Established) {
+        let Established {
             stream,
+            agreed,
             peer,
             local,
             drain,
-        } = arrived;
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.front.tls));
-        // Large bodies cross: this TLS has buffers, and the handshake's state is gone before the protocol begins.
-        let accepting = Box::pin(self.front.shake(acceptor.accept(stream), peer));
-        let Some(stream) = accepting.await else {
-            return;
-        };
-        let (_, tls) = stream.get_ref();
-        let version = if tls.alpn_protocol() == Some(b"h2") {
+        } = established;
+        let version = if agreed.alpn.as_deref() == Some(b"h2") {
             Version::Http2
         } else {
             Version::Http1
@@ -105,7 +98,7 @@ impl Https {
         let upgrading = self
             .websockets
             .clone()
-            .map(|websockets| Upgrading::new(websockets, peer, local, tls));
+            .map(|websockets| Upgrading::new(websockets, peer, local, &agreed));
         let counters: Arc<Counters> = Arc::default();
         let timeouts = self.timeouts;
         let connection = Arc::new(Connection {
@@ -118,7 +111,7 @@ impl Https {
         let handler = |request| Arc::clone(&connection).answer(request);
         let start = clock::now();
         let ended = Box::pin(http_server::serve(
-            stream,
+            stream.busy(),
             version,
             handler,
             Arc::clone(&counters),

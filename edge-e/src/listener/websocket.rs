@@ -16,6 +16,7 @@ use common::mra::edge_path::EdgePath;
 use common::net::{ClientAddr, Domain};
 use common::runtime::body::Body;
 use common::runtime::drain::Signal;
+use common::runtime::lean_tls;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT,
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
@@ -24,7 +25,6 @@ use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use rustls::ServerConnection;
 
 use crate::listener::sip::flow::Flow;
 use crate::listener::sip::{self, Sip};
@@ -158,14 +158,14 @@ impl Upgrading {
         websockets: Websockets,
         client: SocketAddr,
         local: SocketAddr,
-        tls: &ServerConnection,
+        tls: &lean_tls::Agreed,
     ) -> Self {
         Self {
             websockets,
             client,
             local,
-            server_name: sip::server_name(tls.server_name()),
-            tls_version: sip::tls_version(tls.protocol_version()),
+            server_name: sip::server_name(tls.server_name.as_deref()),
+            tls_version: sip::tls_version(tls.version),
             agreed: Mutex::new(None),
         }
     }

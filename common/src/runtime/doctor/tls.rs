@@ -9,8 +9,6 @@ use rustls::{AlertDescription, CertificateError, ClientConfig};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::Finding;
 use crate::config::certificate::Facts;
@@ -18,6 +16,7 @@ use crate::config::duration::Text;
 use crate::limits;
 use crate::net::{Host, HostPort};
 use crate::runtime::clock;
+use crate::runtime::lean_tls::{self, Agreed, LeanTls};
 
 /// What to connect to, and as whom.
 #[derive(Clone, Debug)]
@@ -46,8 +45,8 @@ pub async fn probe(probe: TlsProbe) -> Finding {
     let began = clock::now();
     let deadline = limits::DOCTOR_DEADLINE;
     let connecting = tokio::time::timeout(deadline, connect(&address, bind, &name, config));
-    let mut stream = match connecting.await {
-        Ok(Ok(stream)) => stream,
+    let (mut stream, agreed) = match connecting.await {
+        Ok(Ok(connected)) => connected,
         Ok(Err(error)) => {
             let (cause, remedy) = explain(&error, &address, &name);
             return Finding::fail(what, cause, remedy);
@@ -68,11 +67,8 @@ pub async fn probe(probe: TlsProbe) -> Finding {
     }
     // A proper goodbye, so that the peer does not log a broken connection; if it fails, the peer has gone before us.
     drop(stream.shutdown().await);
-    let (_, session) = stream.get_ref();
-    let version = session
-        .protocol_version()
-        .map(|version| format!("{version:?}"));
-    let leaf = session.peer_certificates().and_then(|chain| chain.first());
+    let version = agreed.version.map(|version| format!("{version:?}"));
+    let leaf = agreed.peer_certificate.as_ref();
     let until = leaf.and_then(|leaf| Facts::read(leaf).ok());
     let left = until.map(|facts| facts.not_after.since(clock::unix_now()).as_secs() / 86_400);
     let detail = format!(
@@ -88,7 +84,7 @@ async fn connect(
     bind: Option<IpAddr>,
     name: &Host,
     config: Arc<ClientConfig>,
-) -> io::Result<TlsStream<TcpStream>> {
+) -> io::Result<(LeanTls<TcpStream>, Agreed)> {
     let server_name = match name {
         Host::Name(name) => ServerName::try_from(name.as_str().to_owned()),
         Host::Address(address) => Ok(ServerName::from(*address)),
@@ -108,9 +104,7 @@ async fn connect(
             last?
         }
     };
-    TlsConnector::from(config)
-        .connect(server_name, socket)
-        .await
+    Box::pin(lean_tls::connect(socket, config, server_name)).await
 }
 
 async fn connect_from(bind: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {

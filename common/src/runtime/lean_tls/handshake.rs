@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{ClientHello, ResolvesServerCert, UnbufferedServerConnection};
 use rustls::sign::CertifiedKey;
 use rustls::unbuffered::ConnectionState;
@@ -79,6 +79,10 @@ fn agreed(common: &CommonState) -> Agreed {
         version: common.protocol_version(),
         alpn: common.alpn_protocol().map(<[u8]>::to_vec),
         server_name: None,
+        peer_certificate: common
+            .peer_certificates()
+            .and_then(|chain| chain.first().cloned())
+            .map(CertificateDer::into_owned),
     }
 }
 
@@ -248,7 +252,7 @@ impl Incoming {
         let next = self.bytes.get(self.shown..)?;
         let (&[_, major, _, high, low], _) = next.split_first_chunk::<HEAD_BYTES>()?;
         let len = usize::from(u16::from_be_bytes([high, low])).saturating_add(HEAD_BYTES);
-        if major != 3 || len > RECORD_BYTES_MAX {
+        if major != 3 || len > limits::TLS_RECORD_BYTES_MAX {
             return Some(next.len());
         }
         (next.len() >= len).then_some(len)
@@ -257,7 +261,5 @@ impl Incoming {
 
 /// Type, version and length (RFC 8446 section 5.1).
 const HEAD_BYTES: usize = 5;
-/// The longest record of either version (RFC 5246 section 6.2.3).
-const RECORD_BYTES_MAX: usize = HEAD_BYTES + 16 * 1024 + 2048;
 /// A client's whole hello.
 const READ_BYTES: usize = 2048;

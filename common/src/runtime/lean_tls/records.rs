@@ -1,9 +1,12 @@
 //! Records after the handshake (RFC 8446 section 5, RFC 5246 section 6.2): opened and sealed with keys that rustls agreed
 //! on. What rustls itself keeps for a connection is several times as large.
 //!
-//! Keys are expanded anew for each batch of records and lie as octets in between. New keys of a key update come from rustls.
+//! Where connections wait nearly always, keys are expanded anew for each batch of records and lie as octets in between. New
+//! keys of a key update come from rustls.
 
 #![warn(clippy::arithmetic_side_effects)]
+
+use std::io::IoSlice;
 
 use rustls::client::ClientConnectionData;
 use rustls::kernel::KernelConnection;
@@ -13,6 +16,7 @@ use rustls::{
     ProtocolVersion,
 };
 
+use super::pieces::Pieces;
 use crate::limits;
 use direction::{ALERT, APPLICATION_DATA, Direction, HANDSHAKE, HEAD_BYTES, split, unexpected};
 
@@ -67,6 +71,12 @@ impl Records {
         })
     }
 
+    /// Keeps the keys expanded between batches too.
+    pub(super) fn keep_keys(&mut self) {
+        self.receiving.keep_key();
+        self.sending.keep_key();
+    }
+
     /// Opens every whole record, in its place, and hands out what it says.
     pub(super) fn open(
         &mut self,
@@ -78,13 +88,13 @@ impl Records {
         while !opened.is_closed {
             let rest = octets.get_mut(opened.discard..).unwrap_or_default();
             let Some((head, body)) = split(rest, self.is_tls13)? else {
-                return Ok(opened);
+                break;
             };
             let len = body.len().saturating_add(HEAD_BYTES);
             opened.discard = opened.discard.saturating_add(len);
             let expanded = match key.take() {
                 Some(key) => key,
-                None => self.receiving.expand()?,
+                None => self.receiving.take_key()?,
             };
             let (kind, plaintext) = self.receiving.open(&expanded, self.is_tls13, head, body)?;
             key = Some(expanded);
@@ -103,27 +113,61 @@ impl Records {
                 _ => return Err(unexpected()),
             }
         }
+        if let Some(key) = key {
+            self.receiving.give_key(key);
+        }
         Ok(opened)
     }
 
-    /// Makes one record of `plaintext`, after a change of keys if one is due; gives the length of both.
-    pub(super) fn seal(&mut self, plaintext: &[u8], space: &mut [u8]) -> Result<usize, Error> {
+    /// Makes up to `batch` records of `plaintext`, after a change of keys if one is due; gives the length of all.
+    pub(super) fn seal(
+        &mut self,
+        plaintext: &mut Pieces<'_, '_>,
+        batch: usize,
+        space: &mut [u8],
+    ) -> Result<usize, Error> {
+        let mut sealed = self.renew_keys(space)?;
+        let key = self.sending.take_key()?;
+        for _ in 0..batch {
+            if plaintext.is_empty() || self.sending.is_worn() {
+                break;
+            }
+            let space = space.get_mut(sealed..).unwrap_or_default();
+            let len = self
+                .sending
+                .seal(&key, self.is_tls13, APPLICATION_DATA, plaintext, space)?;
+            sealed = sealed.saturating_add(len);
+        }
+        self.sending.give_key(key);
+        Ok(sealed)
+    }
+
+    /// Changes the keys of what is sent if that is due; gives the length of the record that says so.
+    fn renew_keys(&mut self, space: &mut [u8]) -> Result<usize, Error> {
         let is_worn = self.sending.is_worn();
         if is_worn && !self.is_tls13 {
             return Err(Error::EncryptError);
         }
-        let mut sealed = 0;
-        if self.is_tls13 && (is_worn || self.owes_key_update) {
-            sealed = self.sending.seal(true, HANDSHAKE, &KEY_UPDATE, space)?;
-            let (sequence, secrets) = self.kernel.update_sending()?;
-            self.sending = Direction::new((sequence, secrets))?;
-            self.owes_key_update = false;
+        if !self.is_tls13 || !(is_worn || self.owes_key_update) {
+            return Ok(0);
         }
-        let space = space.get_mut(sealed..).unwrap_or_default();
-        let len = self
+        let sealed = self.seal_one(HANDSHAKE, &KEY_UPDATE, space)?;
+        let secrets = self.kernel.update_sending()?;
+        self.sending = self.sending.succeeded_by(secrets)?;
+        self.owes_key_update = false;
+        Ok(sealed)
+    }
+
+    /// Makes one record of something short of TLS itself.
+    fn seal_one(&mut self, kind: u8, content: &[u8], space: &mut [u8]) -> Result<usize, Error> {
+        let content = [IoSlice::new(content)];
+        let mut content = Pieces::new(&content);
+        let key = self.sending.take_key()?;
+        let sealed = self
             .sending
-            .seal(self.is_tls13, APPLICATION_DATA, plaintext, space)?;
-        Ok(sealed.saturating_add(len))
+            .seal(&key, self.is_tls13, kind, &mut content, space)?;
+        self.sending.give_key(key);
+        Ok(sealed)
     }
 
     /// Appends the goodbye.
@@ -150,7 +194,7 @@ impl Records {
 
     fn alert(&mut self, alert: [u8; 2], out: &mut Vec<u8>) {
         let mut record = [0; 64];
-        if let Ok(len) = self.sending.seal(self.is_tls13, ALERT, &alert, &mut record) {
+        if let Ok(len) = self.seal_one(ALERT, &alert, &mut record) {
             out.extend_from_slice(record.get(..len).unwrap_or_default());
         }
     }
@@ -218,8 +262,8 @@ impl Records {
     }
 
     fn change_keys(&mut self, is_requested: bool) -> Result<(), Error> {
-        let (sequence, secrets) = self.kernel.update_receiving()?;
-        self.receiving = Direction::new((sequence, secrets))?;
+        let secrets = self.kernel.update_receiving()?;
+        self.receiving = self.receiving.succeeded_by(secrets)?;
         // One answer for however many requests, with the next words: RFC 8446 section 4.6.3.
         self.owes_key_update |= is_requested;
         Ok(())

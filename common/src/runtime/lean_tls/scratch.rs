@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 
-/// More than the longest record that is left unread, with the next one behind it (RFC 5246 section 6.2.3).
-const SCRATCH_BYTES: usize = 40 * 1024;
+use crate::limits;
+
+/// A batch of the longest records, and one more that was left unread or changes keys.
+const SCRATCH_BYTES: usize = (limits::TLS_BATCH_RECORDS + 1) * limits::TLS_RECORD_BYTES_MAX;
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into());

@@ -22,6 +22,8 @@ type Server = server::TlsStream<DuplexStream>;
 struct Configs {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
+    /// The server's certificate.
+    leaf: Option<CertificateDer<'static>>,
 }
 
 fn configs_with(suites: &[SupportedCipherSuite]) -> Configs {
@@ -38,7 +40,8 @@ fn configs_with(suites: &[SupportedCipherSuite]) -> Configs {
         ..aws_lc_rs::default_provider()
     });
     let chain = CertificateDer::pem_slice_iter(identity.chain_pem.as_bytes());
-    let chain = chain.collect::<Result<_, _>>().unwrap();
+    let chain: Vec<_> = chain.collect::<Result<_, _>>().unwrap();
+    let leaf = chain.first().cloned();
     let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).unwrap();
     let certified = CertifiedKey::from_der(chain, key, &provider).unwrap();
     let versions = [&rustls::version::TLS13, &rustls::version::TLS12];
@@ -57,6 +60,7 @@ fn configs_with(suites: &[SupportedCipherSuite]) -> Configs {
     Configs {
         server: Arc::new(server),
         client: Arc::new(client),
+        leaf,
     }
 }
 
@@ -124,9 +128,9 @@ async fn every_suite_carries_octets_both_ways_and_an_idle_connection_holds_none(
         }
         let configs = configs_with(&[*suite]);
 
-        for len in [1, 300, 70_000] {
+        for len in [1, 300, 70_000, 700_000] {
             let (client, server, agreed) = to_server(&configs, 1 << 16).await;
-            let (_, server) = exchange(client, server, len).await;
+            let (_, server) = exchange(client, server.busy(), len).await;
             assert_eq!(agreed.version, Some(suite.version().version), "{suite:?}");
             assert_eq!(server.held_bytes(), 0, "{suite:?}");
 
@@ -168,10 +172,12 @@ async fn both_sides_say_what_was_agreed_on() {
         version,
         alpn,
         server_name,
+        peer_certificate: None,
     };
     assert_eq!(server, expected);
     let expected = Agreed {
         server_name: None,
+        peer_certificate: configs.leaf.clone(),
         ..expected
     };
     assert_eq!(client, expected);
@@ -326,6 +332,18 @@ async fn a_peer_that_does_not_read_is_waited_for_with_one_record() {
 
     assert!(!is_written);
     assert!(server.held_bytes() < 20_000, "{}", server.held_bytes());
+}
+
+#[tokio::test]
+async fn what_is_long_is_written_in_batches_of_records() {
+    let configs = configs();
+    let (_client, server, _) = to_server(&configs, 1 << 20).await;
+    let long = vec![7; 1 << 20];
+    let pieces = [&long[..1], &[], &long[..40_000], &long].map(IoSlice::new);
+
+    let written = server.busy().write_vectored(&pieces).await.unwrap();
+
+    assert_eq!(written, limits::TLS_BATCH_RECORDS * 16 * 1024);
 }
 
 #[tokio::test]

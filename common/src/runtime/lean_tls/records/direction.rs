@@ -6,12 +6,21 @@ use aws_lc_rs::aead::{self, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use rustls::{ConnectionTrafficSecrets, ContentType, Error};
 use zeroize::Zeroize as _;
 
+use crate::runtime::lean_tls::pieces::Pieces;
+
 /// Keys of one direction.
 pub(super) struct Direction {
     suite: Suite,
     key: [u8; 32],
     iv: [u8; NONCE_LEN],
     sequence: u64,
+    at_hand: AtHand,
+}
+
+/// Whether the key stays ready for use, which takes a kilobyte and saves a microsecond.
+enum AtHand {
+    Never,
+    Kept(Option<LessSafeKey>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +50,7 @@ impl Direction {
             key,
             iv: iv.map_err(|_| Error::General("a nonce of another length".to_owned()))?,
             sequence,
+            at_hand: AtHand::Never,
         })
     }
 
@@ -49,8 +59,39 @@ impl Direction {
         self.sequence >= self.suite.records_max()
     }
 
-    /// The key, ready for use.
-    pub(super) fn expand(&self) -> Result<LessSafeKey, Error> {
+    /// Keeps the key ready for use from now on.
+    pub(super) fn keep_key(&mut self) {
+        self.at_hand = AtHand::Kept(None);
+    }
+
+    /// The same direction under the next keys.
+    pub(super) fn succeeded_by(
+        &self,
+        secrets: (u64, ConnectionTrafficSecrets),
+    ) -> Result<Self, Error> {
+        let mut next = Self::new(secrets)?;
+        if matches!(self.at_hand, AtHand::Kept(_)) {
+            next.keep_key();
+        }
+        Ok(next)
+    }
+
+    /// The key, ready for use; to be given back.
+    pub(super) fn take_key(&mut self) -> Result<LessSafeKey, Error> {
+        match &mut self.at_hand {
+            AtHand::Kept(key) => key.take().map_or_else(|| self.expand(), Ok),
+            AtHand::Never => self.expand(),
+        }
+    }
+
+    /// Takes back the key.
+    pub(super) fn give_key(&mut self, key: LessSafeKey) {
+        if let AtHand::Kept(place) = &mut self.at_hand {
+            *place = Some(key);
+        }
+    }
+
+    fn expand(&self) -> Result<LessSafeKey, Error> {
         let algorithm = match self.suite {
             Suite::Aes128Gcm => &aead::AES_128_GCM,
             Suite::Aes256Gcm => &aead::AES_256_GCM,
@@ -136,49 +177,63 @@ impl Direction {
         Ok(([a, b, c, d, e, f, g, h, i, j, k, l], sealed))
     }
 
-    /// Makes one record; gives its length.
+    /// Makes one record of the front of `content`; gives its length. `key` is this direction's, expanded.
     pub(super) fn seal(
         &mut self,
+        key: &LessSafeKey,
         is_tls13: bool,
         kind: u8,
-        content: &[u8],
+        content: &mut Pieces<'_, '_>,
         space: &mut [u8],
     ) -> Result<usize, Error> {
-        let key = self.expand()?;
         let nonce = self.nonce();
-        let (_, explicit) = nonce.split_at(NONCE_LEN - EXPLICIT_NONCE_BYTES);
-        let (explicit, inner): (&[u8], &[u8]) = match (is_tls13, self.suite) {
-            (true, _) => (&[], &[kind]),
-            (false, Suite::ChaCha20Poly1305) => (&[], &[]),
-            (false, Suite::Aes128Gcm | Suite::Aes256Gcm) => (explicit, &[]),
+        let explicit_bytes = match (is_tls13, self.suite) {
+            (true, _) | (false, Suite::ChaCha20Poly1305) => 0,
+            (false, Suite::Aes128Gcm | Suite::Aes256Gcm) => EXPLICIT_NONCE_BYTES,
         };
-        let sealed_len = content.len().saturating_add(inner.len());
-        let body_len = sealed_len
-            .saturating_add(explicit.len())
+        let (head_place, rest) = space
+            .split_first_chunk_mut::<HEAD_BYTES>()
+            .ok_or_else(internal)?;
+        let (explicit, rest) = rest
+            .split_at_mut_checked(explicit_bytes)
+            .ok_or_else(internal)?;
+        let (_, second) = nonce.split_at(NONCE_LEN.saturating_sub(explicit_bytes));
+        explicit.copy_from_slice(second);
+
+        // The last octets are for the kind, if it goes inside, and for the tag.
+        let behind = TAG_BYTES.saturating_add(usize::from(is_tls13));
+        let room = rest.len().checked_sub(behind).ok_or_else(internal)?;
+        let place = rest.get_mut(..room.min(PLAINTEXT_BYTES_MAX));
+        let content_len = content.take(place.ok_or_else(internal)?);
+        let (in_place, tag_place) = rest
+            .split_at_mut_checked(content_len.saturating_add(usize::from(is_tls13)))
+            .ok_or_else(internal)?;
+        let tag_place = tag_place
+            .first_chunk_mut::<TAG_BYTES>()
+            .ok_or_else(internal)?;
+
+        let body_len = explicit_bytes
+            .saturating_add(in_place.len())
             .saturating_add(TAG_BYTES);
         let [high, low] = u16::try_from(body_len)
             .map_err(|_| internal())?
             .to_be_bytes();
         let outer = if is_tls13 { APPLICATION_DATA } else { kind };
         let head = [outer, 3, 3, high, low];
-        let mut writer = Writer { space, len: 0 };
-        writer.put(&head)?;
-        writer.put(explicit)?;
-        let start = writer.len;
-        writer.put(content)?;
-        writer.put(inner)?;
-        let end = writer.len;
-        let in_place = writer.space.get_mut(start..end).unwrap_or_default();
+        *head_place = head;
         let nonce = Nonce::assume_unique_for_key(nonce);
         let tag = if is_tls13 {
+            *in_place.last_mut().ok_or_else(internal)? = kind;
             key.seal_in_place_separate_tag(nonce, Aad::from(head), in_place)
         } else {
-            let bound_to = self.bound_to(kind, content.len())?;
+            let bound_to = self.bound_to(kind, content_len)?;
             key.seal_in_place_separate_tag(nonce, Aad::from(bound_to), in_place)
         };
-        writer.put(tag.map_err(|_| internal())?.as_ref())?;
+        let tag = tag.map_err(|_| internal())?;
+        let tag = tag.as_ref().first_chunk().ok_or_else(internal)?;
+        *tag_place = *tag;
         self.advance()?;
-        Ok(writer.len)
+        Ok(HEAD_BYTES.saturating_add(body_len))
     }
 }
 
@@ -196,22 +251,6 @@ impl Suite {
             Self::Aes128Gcm | Self::Aes256Gcm => 1 << 24,
             Self::ChaCha20Poly1305 => u64::MAX - 16,
         }
-    }
-}
-
-/// Fills a space from its front.
-struct Writer<'s> {
-    space: &'s mut [u8],
-    len: usize,
-}
-
-impl Writer<'_> {
-    fn put(&mut self, octets: &[u8]) -> Result<(), Error> {
-        let end = self.len.saturating_add(octets.len());
-        let place = self.space.get_mut(self.len..end).ok_or_else(internal)?;
-        place.copy_from_slice(octets);
-        self.len = end;
-        Ok(())
     }
 }
 
