@@ -976,8 +976,12 @@ pub const ICE_CREDENTIAL_BYTES_MAX: usize = 256;
 
 // --- media: edge-e's thread ---
 
-/// While packets flow they are passed on this often: more of them share the cost, and nobody hears a millisecond.
-pub const MEDIA_TICK: Duration = Duration::from_millis(1);
+/// While packets flow, edge-e looks at its public ports this often: more packets share the cost, and nobody hears two and a
+/// half milliseconds. A packet waits at one edge only.
+pub const MEDIA_GATHER_OUTSIDE: Duration = Duration::from_micros(2500);
+/// The same for the inner ports of edge-c. A little longer, so that packets of edge-e come before it is over, and one wake
+/// serves both.
+pub const MEDIA_GATHER_INSIDE: Duration = Duration::from_micros(3000);
 /// How often each socket is asked in one turn: a key frame of video comes as tens of packets at once.
 pub const MEDIA_PASSES_MAX: usize = 64;
 /// Commands that wait for the media thread, and reports for a control stream: the calls of a minute.

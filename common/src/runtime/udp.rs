@@ -1,6 +1,6 @@
 //! UDP sockets of the media threads: bound, marked (DSCP) and read without waiting, segmented and coalesced by the kernel.
 //!
-//! Not here: who is sent what. No tokio: a media thread sleeps in [`poll`] and nowhere else.
+//! Not here: who is sent what. No tokio: a media thread sleeps in [`watch`] and nowhere else.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
@@ -19,6 +19,7 @@ use crate::media::class::Dscp;
 use crate::media::supply::Family;
 
 pub mod poll;
+pub mod watch;
 
 /// Binds a UDP socket that never waits.
 ///

@@ -5,10 +5,10 @@
 //!        ◀══════════ Head ◀── Session ◀── stream of the port ◀── inner socket ◀──
 //! ```
 //!
-//! While packets flow it turns once in a millisecond and handles all that has come meanwhile; else it sleeps. Per packet it
-//! allocates nothing, takes no lock and logs nothing. A packet is read and written by a system call of its own: an inner
-//! socket has one stream, so that there is hardly ever a second packet to share one with; the trunk batches. Not here: who
-//! decides what is relayed (`desk`).
+//! What edge-e sends is passed on as it comes; what the inside sends is gathered for [`limits::MEDIA_GATHER_INSIDE`] while it
+//! flows, and mostly looked at when edge-e's packets come. Per packet it allocates nothing, takes no lock and logs nothing. A
+//! packet is read and written by a system call of its own: an inner socket has one stream, so that there is hardly ever a
+//! second packet to share one with; the trunk batches. Not here: who decides what is relayed (`desk`).
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ use common::media::plan::{InnerPortId, PlanChange, StopReason, StreamId};
 use common::media::session::Summary;
 use common::runtime::clock;
 use common::runtime::trunk::MediaTrunk;
-use common::runtime::udp::poll::{Poller, Token, Waker};
+use common::runtime::udp::poll::{Token, Waker};
+use common::runtime::udp::watch::Watch;
 
 use super::control::Outbox;
 use super::metrics::MediaMetrics;
@@ -119,7 +120,7 @@ const WAKER: Token = Token(u64::MAX);
 const TRUNKS: u64 = u64::MAX - 1 - u16::MAX as u64;
 
 struct Engine {
-    poller: Poller,
+    watch: Watch,
     waker: Waker,
     queue: Receiver<Order>,
     trunks: Vec<Trunk>,
@@ -139,11 +140,11 @@ struct Trunk {
 
 impl Engine {
     fn new(parts: Parts, queue: Receiver<Order>, waker: Waker) -> io::Result<Self> {
-        let poller = Poller::new()?;
-        poller.add(&waker, WAKER)?;
+        let watch = Watch::new(limits::MEDIA_GATHER_INSIDE)?;
+        watch.add_prompt(&waker, WAKER)?;
         for (index, trunk) in (0_u16..).zip(&parts.trunks) {
             for socket in trunk.sockets() {
-                poller.add(socket, Token(TRUNKS + u64::from(index)))?;
+                watch.add_prompt(socket, Token(TRUNKS + u64::from(index)))?;
             }
         }
         let trunks = parts.names.into_iter().zip(parts.trunks);
@@ -153,7 +154,7 @@ impl Engine {
             is_ready: true,
         });
         Ok(Self {
-            poller,
+            watch,
             waker,
             queue,
             trunks: trunks.collect(),
@@ -175,18 +176,13 @@ impl Engine {
             if self.take_orders(now).is_err() {
                 return;
             }
-            let moved = self.turn(now);
-            if now >= self.sweep {
-                self.sweep(now);
-            }
-            let until = if moved {
-                // What comes within the next millisecond is handled together.
-                thread::sleep(TICK);
-                clock::now()
-            } else {
-                self.wake_at()
-            };
-            if let Err(error) = self.poller.wait(Some(until), clock::now()) {
+            let waited = self.turn(now).and_then(|()| {
+                if now >= self.sweep {
+                    self.sweep(now);
+                }
+                self.watch.wait(Some(self.wake_at()), clock::now())
+            });
+            if let Err(error) = waited {
                 tracing::error!(side = "local", reason = %error, remedy = "restart edge-c", "media can't wait for sockets");
                 return;
             }
@@ -195,30 +191,21 @@ impl Engine {
 
     /// Whether somebody has called the waker.
     fn is_called(&self) -> bool {
-        let mut ready = (0..).map_while(|number| self.poller.ready(number));
-        ready.any(|token| token == WAKER)
+        self.prompts().any(|token| token == WAKER)
     }
 
-    /// Passes on everything that has come; `false` if nothing had.
-    fn turn(&mut self, now: Instant) -> bool {
-        let mut has_moved = false;
+    fn prompts(&self) -> impl Iterator<Item = Token> {
+        (0..).map_while(|number| self.watch.prompt(number))
+    }
+
+    /// Passes on what has arrived and is not left to be gathered.
+    fn turn(&mut self, now: Instant) -> io::Result<()> {
         for number in 0.. {
-            let Some(token) = self.poller.ready(number) else {
+            let Some(token) = self.watch.prompt(number) else {
                 break;
             };
-            if token == WAKER {
-                continue;
-            }
             if let Some(trunk) = trunk_of(token).and_then(|at| self.trunks.get_mut(at)) {
                 trunk.is_ready = true;
-            } else {
-                let trunks = &mut self.trunks;
-                let mut send = |edge: EdgeIndex, class, frame: &[u8]| {
-                    if let Some(trunk) = trunks.get_mut(usize::from(edge.0)) {
-                        trunk.trunk.send(class, frame);
-                    }
-                };
-                has_moved |= self.table.handle_ready(token, now, &mut send);
             }
         }
         for (index, trunk) in (0_u16..).zip(&mut self.trunks) {
@@ -226,22 +213,33 @@ impl Engine {
             if std::mem::take(&mut trunk.is_ready) || is_due {
                 let table = &mut self.table;
                 trunk.trunk.receive(now, &mut |frame| {
-                    has_moved = true;
                     table.handle_trunk(EdgeIndex(index), frame, now);
                 });
             }
         }
-        for trunk in &mut self.trunks {
+        let Self {
+            watch,
+            trunks,
+            table,
+            ..
+        } = self;
+        let mut send = |edge: EdgeIndex, class, frame: &[u8]| {
+            if let Some(trunk) = trunks.get_mut(usize::from(edge.0)) {
+                trunk.trunk.send(class, frame);
+            }
+        };
+        watch.gather(now, |token| table.handle_ready(token, now, &mut send))?;
+        for trunk in trunks {
             trunk.trunk.flush(now);
         }
-        has_moved
+        Ok(())
     }
 
     fn take_orders(&mut self, now: Instant) -> Result<(), TryRecvError> {
         loop {
             match self.queue.try_recv() {
                 Ok(Order::Open(ports)) => {
-                    if let Err(error) = self.table.open(ports, &self.poller) {
+                    if let Err(error) = self.table.open(ports, &self.watch) {
                         tracing::warn!(side = "local", reason = %error, remedy = "raise the limit of open files", "an inner port is not heard");
                     }
                 }
@@ -274,8 +272,6 @@ impl Engine {
         timeouts.map(|(at, _)| at).fold(self.sweep, Instant::min)
     }
 }
-
-const TICK: Duration = Duration::from_millis(1);
 
 fn trunk_of(token: Token) -> Option<usize> {
     usize::try_from(token.0.checked_sub(TRUNKS)?).ok()

@@ -16,10 +16,7 @@ use common::media::plan::{InnerPortId, PlanChange, StopReason, StreamId, StreamP
 use common::media::session::{DropReason, Origin, Session, ToInner, ToOuter};
 use common::media::supply::Family;
 use common::media::trunk_frame::{HEAD_BYTES, Head};
-use common::runtime::udp::{
-    self,
-    poll::{Poller, Token},
-};
+use common::runtime::udp::{self, poll::Token, watch::Watch};
 
 use super::control::Outbox;
 use super::engine::Happened;
@@ -70,9 +67,6 @@ pub(super) struct Counts {
 /// Takes one frame for the trunk of an edge.
 pub(super) type Send<'a> = dyn FnMut(EdgeIndex, MediaClass, &[u8]) + 'a;
 
-/// Packets taken from one socket in one turn: others want theirs too.
-const READS_AT_ONCE: usize = 32;
-
 #[derive(Debug)]
 pub(super) struct Table {
     streams: Vec<Option<Box<Stream>>>,
@@ -118,9 +112,9 @@ impl Table {
     ///
     /// # Errors
     /// The system's error; the ports are closed then.
-    pub(super) fn open(&mut self, ports: InnerPorts, poller: &Poller) -> io::Result<()> {
-        poller.add(&ports.rtp, token(ports.id, Component::Rtp))?;
-        poller.add(&ports.rtcp, token(ports.id, Component::Rtcp))?;
+    pub(super) fn open(&mut self, ports: InnerPorts, watch: &Watch) -> io::Result<()> {
+        watch.add_call(&ports.rtp, token(ports.id, Component::Rtp))?;
+        watch.add_call(&ports.rtcp, token(ports.id, Component::Rtcp))?;
         self.spare.insert(ports.id, ports);
         Ok(())
     }
@@ -297,56 +291,45 @@ impl Table {
         }
     }
 
-    /// The socket of `token` can be read: packets from inside. `false` if there were none.
+    /// The socket of `token` can be read: takes one packet from inside. `false` if there is none.
     pub(super) fn handle_ready(&mut self, ready: Token, now: Instant, send: &mut Send<'_>) -> bool {
         let (port, component) = port_of(ready);
-        let Some(at) = self.by_port.get(&port).copied() else {
-            return self.drain(port, component);
+        let at = self.by_port.get(&port).copied();
+        let Some(stream) = at.and_then(|at| self.streams.get_mut(at)?.as_mut()) else {
+            return self.discard(port, component);
         };
-        let mut has_moved = false;
-        for _ in 0..READS_AT_ONCE {
-            let Some(stream) = self.streams.get_mut(at).and_then(Option::as_mut) else {
-                break;
-            };
-            let socket = stream.ports.socket(component);
-            let Some((len, source)) = receive(socket, &mut self.buffer) else {
-                break;
-            };
-            has_moved = true;
-            let Some((head, packet)) = self.buffer.split_first_chunk_mut::<HEAD_BYTES>() else {
-                break;
-            };
-            let verdict = stream
-                .session
-                .handle_inner(component, source, packet, len, now);
-            let plan = stream.session.plan();
-            let outer = &plan.outer;
-            match verdict {
-                ToOuter::Drop(reason) => note_drop(&mut self.counts, reason),
-                ToOuter::Forward { component, len } => {
-                    *head = Head::to_client(outer.alloc, component).encode();
-                    let frame = self.buffer.get(..HEAD_BYTES + len).unwrap_or_default();
-                    send(outer.edge, plan.class, frame);
-                    add(&mut self.counts.outward, len);
-                }
+        let socket = stream.ports.socket(component);
+        let Some((len, source)) = receive(socket, &mut self.buffer) else {
+            return false;
+        };
+        let Some((head, packet)) = self.buffer.split_first_chunk_mut::<HEAD_BYTES>() else {
+            return true;
+        };
+        let verdict = stream
+            .session
+            .handle_inner(component, source, packet, len, now);
+        let plan = stream.session.plan();
+        let outer = &plan.outer;
+        match verdict {
+            ToOuter::Drop(reason) => note_drop(&mut self.counts, reason),
+            ToOuter::Forward { component, len } => {
+                *head = Head::to_client(outer.alloc, component).encode();
+                let frame = self.buffer.get(..HEAD_BYTES + len).unwrap_or_default();
+                send(outer.edge, plan.class, frame);
+                add(&mut self.counts.outward, len);
             }
         }
-        has_moved
+        true
     }
 
-    /// Nobody expects these packets.
-    fn drain(&mut self, port: InnerPortId, component: Component) -> bool {
+    /// Nobody expects this packet.
+    fn discard(&mut self, port: InnerPortId, component: Component) -> bool {
         let Some(ports) = self.spare.get(&port) else {
             return false;
         };
-        let mut drained = 0;
-        while drained < READS_AT_ONCE
-            && receive(ports.socket(component), &mut self.buffer).is_some()
-        {
-            drained += 1;
-            self.counts.strays += 1;
-        }
-        drained > 0
+        let is_there = receive(ports.socket(component), &mut self.buffer).is_some();
+        self.counts.strays += u64::from(is_there);
+        is_there
     }
 }
 

@@ -72,6 +72,13 @@ impl Poller {
     }
 }
 
+impl AsFd for Poller {
+    /// Can be read when one of the sockets can.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+}
+
 /// Rounded up: a timer that is asked a little early would be asked again at once.
 fn milliseconds_up(wait: Duration) -> EpollTimeout {
     let wait = wait.saturating_add(Duration::from_micros(999)).as_millis();

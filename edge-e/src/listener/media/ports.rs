@@ -9,7 +9,8 @@ use common::media::class::{Component, Dscp};
 use common::media::port_pool::{PortPair, PortPool};
 use common::media::relay::{AllocIndex, Via};
 use common::media::supply::Family;
-use common::runtime::udp::poll::{Poller, Token};
+use common::runtime::udp::poll::Token;
+use common::runtime::udp::watch::Watch;
 use common::runtime::udp::{bind, enlarge_buffers, mark};
 use smallvec::SmallVec;
 
@@ -150,7 +151,7 @@ impl Ports {
         &mut self,
         index: AllocIndex,
         opened: Opened,
-        poller: &Poller,
+        watch: &Watch,
     ) -> io::Result<()> {
         let at = index.0 as usize;
         if self.open.len() <= at {
@@ -164,7 +165,7 @@ impl Ports {
                     component,
                     via: Via(via),
                 };
-                poller.add(socket, place.token())?;
+                watch.add_call(socket, place.token())?;
             }
         }
         if let Some(open) = self.open.get_mut(at) {

@@ -1,8 +1,8 @@
 //! The work of the media thread, turn by turn: what has arrived on ports and trunks is passed on, then it sleeps.
 //!
-//! While packets flow, a turn comes every [`limits::MEDIA_TICK`]: packets of many calls share system calls and datagrams of
-//! the trunk. Otherwise the thread sleeps until something arrives. A packet is copied into the trunk's datagram and
-//! nowhere else, and allocates nothing.
+//! What edge-c sends is passed on as it comes. What clients send is gathered for [`limits::MEDIA_GATHER_OUTSIDE`] while it flows:
+//! packets of many calls share a wake, system calls and datagrams of the trunk. A packet is copied into the trunk's datagram
+//! and nowhere else, and allocates nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -22,7 +22,8 @@ use common::redact::Secret;
 use common::runtime::clock;
 use common::runtime::trunk::TrunkCounts;
 use common::runtime::trunk::server::TrunkServer;
-use common::runtime::udp::poll::{Poller, Token, Waker};
+use common::runtime::udp::poll::{Token, Waker};
+use common::runtime::udp::watch::Watch;
 
 use super::ports::{Place, Ports};
 use super::{Input, MediaPorts, Parts};
@@ -38,7 +39,7 @@ const TRUNK: Token = Token(u64::MAX - 1);
 /// Everything that the thread owns.
 #[derive(Debug)]
 pub(super) struct Work {
-    poller: Poller,
+    watch: Watch,
     waker: Waker,
     inputs: Receiver<Input>,
     is_over: bool,
@@ -72,14 +73,14 @@ impl Work {
         } = parts;
         let now = clock::now();
         let trunk = TrunkServer::new(trunks, tls, gate, now);
-        let poller = Poller::new()?;
-        poller.add(&waker, WAKER)?;
+        let watch = Watch::new(limits::MEDIA_GATHER_OUTSIDE)?;
+        watch.add_prompt(&waker, WAKER)?;
         for socket in trunk.sockets() {
-            poller.add(socket, TRUNK)?;
+            watch.add_prompt(socket, TRUNK)?;
         }
         let MediaPorts { advertised, .. } = &ports;
         Ok(Self {
-            poller,
+            watch,
             waker,
             inputs,
             is_over: false,
@@ -101,11 +102,8 @@ impl Work {
     pub(super) fn run(&mut self) -> io::Result<()> {
         while !self.is_over {
             let now = clock::now();
-            let ready = self.poller.wait(self.wake_at(now), now)?;
-            if self.turn(ready, clock::now()) {
-                // What arrives meanwhile is passed on together.
-                std::thread::sleep(limits::MEDIA_TICK);
-            }
+            self.watch.wait(self.wake_at(now), now)?;
+            self.turn(clock::now())?;
         }
         Ok(())
     }
@@ -120,95 +118,55 @@ impl Work {
             .values()
             .any(|outbox| !outbox.waiting.is_empty());
         let retry = waiting
-            .then(|| now.checked_add(limits::MEDIA_TICK))
+            .then(|| now.checked_add(limits::MEDIA_GATHER_OUTSIDE))
             .flatten();
         let timer = timers.map(|(at, _)| at);
         [timer, count, retry].into_iter().flatten().min()
     }
 
-    /// Passes everything on that has arrived; whether there were packets.
-    fn turn(&mut self, mut ready: usize, now: Instant) -> bool {
-        let before = (self.tally.up, self.tally.down);
-        // A socket gives one packet each time, so that none keeps the others waiting; those that have more are asked again.
-        for _ in 0..limits::MEDIA_PASSES_MAX {
-            let read = (0..ready).filter(|number| self.on_ready(*number, now));
-            if read.count() == 0 {
-                break;
-            }
-            ready = self.poller.wait(Some(now), now).unwrap_or(0);
+    /// Passes on what has arrived and is not left to be gathered.
+    fn turn(&mut self, now: Instant) -> io::Result<()> {
+        if (0..)
+            .map_while(|number| self.watch.prompt(number))
+            .any(|token| token == WAKER)
+        {
+            self.waker.settle();
+            self.take_inputs(now);
         }
         self.down(now);
+        self.up(now)?;
         self.give_up_orphans(now);
         self.trunk.flush(now);
         if now.saturating_duration_since(self.counted) >= limits::GAUGE_INTERVAL {
             self.counted = now;
             self.count();
         }
-        before != (self.tally.up, self.tally.down)
+        Ok(())
     }
 
-    /// Looks at a socket that can be read; whether it gave a packet of a client.
-    fn on_ready(&mut self, number: usize, now: Instant) -> bool {
-        let Some(token) = self.poller.ready(number) else {
-            return false;
+    /// Passes on what clients have sent, if it is time.
+    fn up(&mut self, now: Instant) -> io::Result<()> {
+        let Self {
+            watch,
+            trunk,
+            relay,
+            ports,
+            checks,
+            buffer,
+            tally,
+            ..
+        } = self;
+        let mut upward = Upward {
+            trunk,
+            relay,
+            ports,
+            checks,
+            buffer,
+            tally,
         };
-        if token == TRUNK {
-            return false;
-        }
-        if token == WAKER {
-            self.waker.settle();
-            self.take_inputs(now);
-            return false;
-        }
-        Place::of(token).is_some_and(|place| self.up(place, now))
-    }
-
-    /// Passes on one packet of a client.
-    fn up(&mut self, place: Place, now: Instant) -> bool {
-        let Some(socket) = self.ports.socket(place) else {
-            return false;
-        };
-        // Room for the head in front: the packet stays where it was read.
-        let Some((head, room)) = self.buffer.split_first_chunk_mut::<HEAD_BYTES>() else {
-            return false;
-        };
-        let (len, source) = match socket.recv_from(room) {
-            Ok(received) => received,
-            Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
-        };
-        if len == room.len() {
-            self.tally.note(MediaDrop::TooLong);
-            return true;
-        }
-        let decision =
-            self.relay
-                .handle_client(place.index, place.component, source, place.via, now);
-        match decision {
-            Uplink::Drop(reason) => self.tally.note_drop(reason),
-            Uplink::Forward {
-                core,
-                class,
-                head: decided,
-            } => {
-                let packet = room.get(..len).unwrap_or_default();
-                if ice::is_stun(packet)
-                    && let Some(check) = self.checks.get(&place.index)
-                {
-                    let answer = check.answer(packet, source);
-                    let sent = answer.map(|answer| socket.send_to(&answer, source));
-                    if !matches!(sent, Some(Ok(_))) {
-                        self.tally.note(MediaDrop::Check);
-                    }
-                    return true;
-                }
-                *head = decided.encode();
-                let frame = self.buffer.get(..HEAD_BYTES + len).unwrap_or_default();
-                self.trunk.send(core, class, frame);
-                self.tally.up += 1;
-                self.tally.up_bytes += len as u64;
-            }
-        }
-        true
+        watch.gather(now, |token| {
+            Place::of(token).is_some_and(|place| upward.pass(place, now))
+        })
     }
 
     /// Passes on what edge-c has sent to clients.
@@ -303,6 +261,66 @@ impl Work {
             .publish_trunks(&self.trunk, &mut self.trunk_counts);
         let allocations = i64::try_from(self.relay.len()).unwrap_or(i64::MAX);
         self.metrics.allocations.set(allocations);
+    }
+}
+
+/// What passing on a client's packet takes.
+struct Upward<'a> {
+    trunk: &'a mut TrunkServer,
+    relay: &'a mut Relay,
+    ports: &'a Ports,
+    checks: &'a BTreeMap<AllocIndex, IceCheck>,
+    buffer: &'a mut [u8],
+    tally: &'a mut Tally,
+}
+
+impl Upward<'_> {
+    /// Passes on one packet, if there is one at this socket.
+    fn pass(&mut self, place: Place, now: Instant) -> bool {
+        let Some(socket) = self.ports.socket(place) else {
+            return false;
+        };
+        // Room for the head in front: the packet stays where it was read.
+        let Some((head, room)) = self.buffer.split_first_chunk_mut::<HEAD_BYTES>() else {
+            return false;
+        };
+        let (len, source) = match socket.recv_from(room) {
+            Ok(received) => received,
+            Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+        };
+        if len == room.len() {
+            self.tally.note(MediaDrop::TooLong);
+            return true;
+        }
+        let decision =
+            self.relay
+                .handle_client(place.index, place.component, source, place.via, now);
+        match decision {
+            Uplink::Drop(reason) => self.tally.note_drop(reason),
+            Uplink::Forward {
+                core,
+                class,
+                head: decided,
+            } => {
+                let packet = room.get(..len).unwrap_or_default();
+                if ice::is_stun(packet)
+                    && let Some(check) = self.checks.get(&place.index)
+                {
+                    let answer = check.answer(packet, source);
+                    let sent = answer.map(|answer| socket.send_to(&answer, source));
+                    if !matches!(sent, Some(Ok(_))) {
+                        self.tally.note(MediaDrop::Check);
+                    }
+                    return true;
+                }
+                *head = decided.encode();
+                let frame = self.buffer.get(..HEAD_BYTES + len).unwrap_or_default();
+                self.trunk.send(core, class, frame);
+                self.tally.up += 1;
+                self.tally.up_bytes += len as u64;
+            }
+        }
+        true
     }
 }
 

@@ -155,7 +155,7 @@ impl Work {
             self.ports.give_back(opened, now);
             return Err(MediaRefusal::Exhausted);
         };
-        if let Err(error) = self.ports.keep(index, opened, &self.poller) {
+        if let Err(error) = self.ports.keep(index, opened, &self.watch) {
             tracing::warn!(side = "local", reason = %error, remedy = "free some memory of the system",
                 "media ports can't be listened on");
             self.release(key, now);
