@@ -226,9 +226,11 @@ impl Leg {
 
     /// Arrival in units of the clock, in the 32 bits that timestamps have.
     fn arrival(&self, rate: u32, now: Instant) -> u32 {
-        let nanos = now.saturating_duration_since(self.start).as_nanos();
-        let units = nanos.saturating_mul(u128::from(rate)) / 1_000_000_000;
-        u32::try_from(units & u128::from(u32::MAX)).unwrap_or_default()
+        let elapsed = now.saturating_duration_since(self.start);
+        let rate = u64::from(rate);
+        let units = elapsed.as_secs().wrapping_mul(rate);
+        let part = u64::from(elapsed.subsec_nanos()).wrapping_mul(rate) / 1_000_000_000;
+        u32::try_from(units.wrapping_add(part) & u64::from(u32::MAX)).unwrap_or_default()
     }
 
     /// Where the packet's source stands; `None` if this is its first packet, which says nothing more.

@@ -4,11 +4,11 @@ use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::cipher::{
     AES_128, AES_256, Algorithm, EncryptingKey, EncryptionContext, UnboundCipherKey,
 };
-use aws_lc_rs::hmac;
 use aws_lc_rs::iv::FixedLength;
+use hmac::{Hmac, Mac as _};
 use zeroize::Zeroizing;
 
-use super::{KeyRefused, Transform};
+use super::{Counter, KeyRefused, Transform};
 use crate::media::plan::{SrtpKeys, SrtpSuite};
 
 /// The master key as a generator of session keys.
@@ -61,15 +61,13 @@ impl Master {
             SrtpSuite::AeadAes256Gcm => &AES_256_GCM,
             SrtpSuite::AesCm128HmacSha1_32 | SrtpSuite::AesCm128HmacSha1_80 => {
                 let authentication = self.derive::<20>(authentication)?;
-                return Ok(Transform::Counter {
-                    key: Box::new(encrypting(&AES_128, key)?),
+                return Ok(Transform::Counter(Box::new(Counter {
+                    authentication: Hmac::new_from_slice(authentication.as_slice())
+                        .map_err(|_| KeyRefused)?,
                     salt: salt_of(self.derive::<14>(salting)?.as_slice()),
-                    authentication: Box::new(hmac::Key::new(
-                        hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-                        authentication.as_slice(),
-                    )),
                     tag_bytes,
-                });
+                    key: encrypting(&AES_128, key)?,
+                })));
             }
         };
         let key = UnboundKey::new(aead, key).map_err(|_| KeyRefused)?;

@@ -43,11 +43,15 @@ fn session_keys_are_derived_as_in_the_rfc() {
 /// RFC 3711 appendix B.2: the key stream, at its beginning and at block 0xfeff.
 #[test]
 fn the_key_stream_is_that_of_the_rfc() {
-    let key = encrypting(&AES_128, &octets("2B7E151628AED2A6ABF7158809CF4F3C")).unwrap();
-    let salt = salt_of(&octets("F0F1F2F3F4F5F6F7F8F9FAFBFCFD"));
+    let counter = Counter {
+        authentication: Hmac::new_from_slice(&[0; 20]).unwrap(),
+        salt: salt_of(&octets("F0F1F2F3F4F5F6F7F8F9FAFBFCFD")),
+        tag_bytes: LONG_TAG_BYTES,
+        key: encrypting(&AES_128, &octets("2B7E151628AED2A6ABF7158809CF4F3C")).unwrap(),
+    };
     let mut stream = vec![0; 0xff01 * 16];
 
-    counter(&key, salt, 0, 0, &mut stream).unwrap();
+    counter.apply(0, 0, &mut stream).unwrap();
 
     assert_eq!(
         stream[..32],
