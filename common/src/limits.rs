@@ -210,6 +210,8 @@ pub const REFRESH_WAIT_MAX: Duration = Duration::from_secs(12);
 pub const REFRESH_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Refused addresses that one edge-c passes on.
 pub const BANS_MAX: usize = 20_000;
+/// Refused users at an address that one edge-c passes on: apart from addresses, which no number of users may push out.
+pub const USER_BANS_MAX: usize = 20_000;
 /// Refused addresses that a link may lag behind before it is told all of them again.
 pub const BAN_QUEUE_MAX: usize = 256;
 /// Refused addresses in one message.
@@ -218,7 +220,7 @@ pub const BANS_PER_MESSAGE: usize = 500;
 pub const BAN_SLACK: Duration = Duration::from_secs(5);
 /// The longest ban that one edge-e may ask the others for: an edge that was taken over must not lock people out for long.
 pub const BAN_SHARED_MAX: Duration = Duration::from_mins(60);
-/// Bans that one edge-e may ask the others for at a time, for the same reason.
+/// Bans of addresses, and as many of users, that one edge-e may ask the others for at a time, for the same reason.
 pub const BANS_PER_EDGE_MAX: u32 = 200;
 /// One more such ban in this time.
 pub const BAN_PER_EDGE_INTERVAL: Duration = Duration::from_secs(1);

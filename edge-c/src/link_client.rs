@@ -98,8 +98,8 @@ pub struct LinkClient {
     /// Requests on the connections for short exchanges.
     short_requests: Arc<Counters>,
     kept: Arc<Kept>,
-    /// Refused addresses that this edge may still tell the others.
-    bans: Mutex<TokenBuckets<()>>,
+    /// Refused addresses, and users (`true`), that this edge may still tell the others.
+    bans: Mutex<TokenBuckets<bool>>,
 }
 
 const BANS: Rate = Rate {
@@ -151,7 +151,7 @@ impl LinkClient {
             exchanges: Lines::new("exchanges", limits::EXCHANGE_CONNECTIONS),
             short_requests: Arc::default(),
             kept: Arc::default(),
-            bans: Mutex::new(TokenBuckets::new(BANS, 1)),
+            bans: Mutex::new(TokenBuckets::new(BANS, 2)),
         }
     }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use common::limits;
 use common::mra::cookie::{CookieValue, FilterKeys, RANDOM_BYTES, cookie_domain, set_cookie};
 use common::net::Domain;
-use common::policy::jail::Ban;
+use common::policy::jail::{Ban, UserTag};
 use common::policy::rate_limit::network_of;
 use common::redact::{Redacted, Secret};
 use common::session::{Session, SessionId, UserName};
@@ -372,15 +372,25 @@ impl Sessions {
         }
     }
 
-    /// Has an address refused by every edge-e, as one of them does; not for longer than [`limits::BAN_SHARED_MAX`].
+    /// Has an address, or a user there, refused by every edge-e, as one of them does; not for longer than
+    /// [`limits::BAN_SHARED_MAX`].
     pub async fn ban(&self, ban: Ban, now: UnixTime) {
         let ban = Ban {
             network: network_of(ban.network),
             until: ban.until.min(now.plus(limits::BAN_SHARED_MAX)),
+            ..ban
         };
         if let Err(error) = self.0.agreement.ban(ban).await {
             tracing::debug!(side = "upstream", reason = %error, "a refused address is not told to other nodes");
         }
+    }
+
+    /// Whether an edge-e refuses this user at an address, or everybody there.
+    #[must_use]
+    pub fn is_banned(&self, address: IpAddr, user: UserTag, now: UnixTime) -> bool {
+        let network = network_of(address);
+        let mut whom = [None, Some(user)].into_iter();
+        whom.any(|user| self.0.agreement.is_banned(network, user, now))
     }
 
     /// The other nodes that share the store, and the edges that they see.

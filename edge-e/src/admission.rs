@@ -16,11 +16,11 @@ use crate::config::Limits;
 /// Counts connections and sign-in requests by address. An IPv6 client is its /64: it owns all of it.
 pub struct Admission {
     state: Mutex<State>,
-    /// Who hears of addresses that are blocked. Not set in tests of something else.
+    /// Who hears of addresses and users that are blocked. Not set in tests of something else.
     tell: OnceLock<Tell>,
 }
 
-type Tell = Box<dyn Fn(IpAddr, Duration) + Send + Sync>;
+type Tell = Box<dyn Fn(IpAddr, Option<UserTag>, Duration) + Send + Sync>;
 
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -121,30 +121,45 @@ impl Admission {
         })
     }
 
-    /// Has `tell` called with each address that is blocked from now on, and for how long; of effect the first time.
-    pub fn on_block(&self, tell: impl Fn(IpAddr, Duration) + Send + Sync + 'static) {
+    /// Has `tell` called with each address that is blocked from now on, or user there, and for how long; of effect the first
+    /// time.
+    pub fn on_block(
+        &self,
+        tell: impl Fn(IpAddr, Option<UserTag>, Duration) + Send + Sync + 'static,
+    ) {
         self.tell.get_or_init(|| Box::new(tell));
     }
 
-    /// Blocks addresses that another edge blocks.
+    /// Blocks addresses, and users at an address, that another edge blocks.
     pub fn block(&self, bans: &[Ban], now: Instant, unix_now: UnixTime) {
+        let (mut addresses, mut users) = (0_usize, 0_usize);
         let mut state = self.lock();
-        let news = bans
-            .iter()
-            .filter(|ban| {
-                state
-                    .jail
-                    .block(ban.network, ban.until.since(unix_now), now)
-            })
-            .count();
+        for ban in bans {
+            let (network, time) = (ban.network, ban.until.since(unix_now));
+            match ban.user {
+                None => addresses += usize::from(state.jail.block(network, time, now)),
+                Some(user) => {
+                    users += usize::from(state.jail.block_user(network, user, time, now));
+                }
+            }
+        }
         drop(state);
-        if news > 0 {
+        if addresses > 0 {
             tracing::info!(
                 side = "downstream",
-                count = news,
+                count = addresses,
                 reason = "another edge blocks them",
                 remedy = "/status shows the addresses; [limits] jail exempt lets one in at once",
                 "addresses blocked"
+            );
+        }
+        if users > 0 {
+            tracing::info!(
+                side = "downstream",
+                count = users,
+                reason = "another edge blocks them",
+                remedy = "ends by itself; the log of the other edge says more",
+                "users blocked at an address"
             );
         }
     }
@@ -221,12 +236,12 @@ impl Admission {
     /// Counts a failure; gives who is blocked if this was one too many.
     pub fn fail(&self, address: IpAddr, offence: Offence, now: Instant) -> Option<Blocked> {
         let mut state = self.lock();
-        let was_blocked = match offence {
-            Offence::WrongPassword(Some(user)) => {
-                state.jail.user_blocked_until(address, user, now).is_some()
-            }
-            Offence::Forgery | Offence::WrongPassword(None) => false,
+        let user = match offence {
+            Offence::WrongPassword(user) => user,
+            Offence::Forgery => None,
         };
+        let was_blocked =
+            user.is_some_and(|user| state.jail.user_blocked_until(address, user, now).is_some());
         let was_address_blocked = state.jail.blocked_until(address, now).is_some();
         let sentence = state.jail.fail(address, offence, now);
         drop(state);
@@ -237,13 +252,14 @@ impl Admission {
         match whom {
             Whom::Address if was_address_blocked => return None,
             Whom::User if was_blocked => return None,
-            Whom::Address => {
-                if let Some(tell) = self.tell.get() {
-                    tell(network_of(address), time);
-                }
-            }
-            // Other edges count by themselves: what is told to them is for whole addresses.
-            Whom::User => {}
+            Whom::Address | Whom::User => {}
+        }
+        if let Some(tell) = self.tell.get() {
+            tell(
+                network_of(address),
+                user.filter(|_| whom == Whom::User),
+                time,
+            );
         }
         Some(Blocked { whom, time })
     }

@@ -98,10 +98,14 @@ impl Cores {
     pub fn share_blocks(self: &Arc<Self>, admission: &Arc<Admission>) {
         self.admission.get_or_init(|| Arc::clone(admission));
         let cores = Arc::downgrade(self);
-        admission.on_block(move |network, time| {
+        admission.on_block(move |network, user, time| {
             if let Some(cores) = cores.upgrade() {
                 let until = clock::unix_now().plus(time);
-                cores.report_ban(Ban { network, until });
+                cores.report_ban(Ban {
+                    network,
+                    user,
+                    until,
+                });
             }
         });
     }
@@ -115,7 +119,7 @@ impl Cores {
     pub fn apply(&self, core: &Core, command: Command) -> bool {
         match command {
             Command::Drain => core.is_draining.store(true, Ordering::Relaxed),
-            Command::Ban { bans } => {
+            Command::Ban { bans } | Command::BanUsers { bans } => {
                 if let Some(admission) = self.admission.get() {
                     admission.block(&bans, clock::now(), clock::unix_now());
                 }
@@ -333,7 +337,11 @@ impl Cores {
 
     fn report_ban(&self, ban: Ban) {
         for core in self.all().iter().filter(|core| core.is_connected()) {
-            if core.reports.try_send(Report::Banned(ban)).is_err() {
+            let report = match ban.user {
+                None => Report::Banned(ban),
+                Some(_) => Report::UserBanned(ban),
+            };
+            if core.reports.try_send(report).is_err() {
                 tracing::debug!(core = %core.name, "the core is not told of a blocked address");
             }
         }

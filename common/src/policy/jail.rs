@@ -10,6 +10,8 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -47,9 +49,15 @@ impl Default for JailPolicy {
     }
 }
 
-/// A user, as far as counting goes: a hash of the name in lower case. Nobody has proved it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// A user, as far as counting goes: a hash of the name in lower case. Nobody has proved it. As text it is base64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct UserTag([u8; 16]);
+
+/// A text that is no [`UserTag`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is no tag of a user")]
+pub struct NoUserTag;
 
 impl UserTag {
     /// The tag of a name, whatever its letter case.
@@ -74,6 +82,21 @@ impl UserTag {
     #[must_use]
     pub const fn octets(&self) -> &[u8; 16] {
         &self.0
+    }
+}
+
+impl From<UserTag> for String {
+    fn from(tag: UserTag) -> Self {
+        STANDARD_NO_PAD.encode(tag.0)
+    }
+}
+
+impl TryFrom<String> for UserTag {
+    type Error = NoUserTag;
+
+    fn try_from(text: String) -> Result<Self, NoUserTag> {
+        let octets = STANDARD_NO_PAD.decode(text).map_err(|_| NoUserTag)?;
+        octets.try_into().map(Self).map_err(|_| NoUserTag)
     }
 }
 
@@ -111,11 +134,14 @@ pub enum Sentence {
     Exempt,
 }
 
-/// An address (IPv6: the first of its /64 network) that one edge refuses and the others shall refuse too.
+/// An address (IPv6: the first of its /64 network), or a user there, that one edge refuses and the others shall refuse too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ban {
     /// Which, as [`network_of`] gives it.
     pub network: IpAddr,
+    /// Whom alone; everybody there, if not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserTag>,
     /// When it is let in again.
     pub until: UnixTime,
 }
@@ -212,21 +238,42 @@ impl Jail {
     /// Refuses `address` for `time` because another edge does, never longer than this jail would itself; whether that is
     /// news. Who is exempt here stays exempt.
     pub fn block(&mut self, address: IpAddr, time: Duration, now: Instant) -> bool {
-        self.blocked.expire(now);
-        if self.is_exempt(address) {
-            return false;
-        }
         let network = network_of(address);
-        let Some(until) = now.checked_add(time.min(self.policy.block)) else {
+        let Some(until) = self.shared_until(address, time, now) else {
             return false;
         };
-        let known = self.blocked.get(&network, now).map(|(until, ())| until);
-        if time.is_zero() || known.is_some_and(|known| known >= until) {
-            return false;
+        let change = prolong(&mut self.blocked, network, until, now);
+        if change.is_some() {
+            self.forget(network);
         }
-        self.forget(network);
-        self.blocked.put(network, until, ());
-        known.is_none()
+        change == Some(Prolonged::New)
+    }
+
+    /// The same for one user at `address`.
+    pub fn block_user(
+        &mut self,
+        address: IpAddr,
+        user: UserTag,
+        time: Duration,
+        now: Instant,
+    ) -> bool {
+        let key = (network_of(address), user);
+        let Some(until) = self.shared_until(address, time, now) else {
+            return false;
+        };
+        let change = prolong(&mut self.blocked_users, key, until, now);
+        if change.is_some() {
+            self.users.forget(&key);
+        }
+        change == Some(Prolonged::New)
+    }
+
+    /// Until when somebody at `address` is refused because another edge asks for so long; `None` for those who are exempt.
+    fn shared_until(&self, address: IpAddr, time: Duration, now: Instant) -> Option<Instant> {
+        if time.is_zero() || self.is_exempt(address) {
+            return None;
+        }
+        now.checked_add(time.min(self.policy.block))
     }
 
     /// Until when `address` is refused, if it is.
@@ -274,6 +321,33 @@ impl Jail {
         self.blocked_users.expire(now);
         self.blocked_users.len()
     }
+}
+
+/// What became of somebody whom another edge refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Prolonged {
+    /// Was refused already, and is for longer now.
+    Longer,
+    /// Was not refused.
+    New,
+}
+
+/// Has `key` blocked until then; `None` if it is for as long already.
+fn prolong<K: Ord + Clone>(
+    blocked: &mut Fading<K, ()>,
+    key: K,
+    until: Instant,
+    now: Instant,
+) -> Option<Prolonged> {
+    blocked.expire(now);
+    let known = blocked.get(&key, now).map(|(known, ())| known);
+    let change = match known {
+        Some(known) if known >= until => return None,
+        Some(_) => Prolonged::Longer,
+        None => Prolonged::New,
+    };
+    blocked.put(key, until, ());
+    Some(change)
 }
 
 /// Counts one more; whether it is more than is forgiven. What was one too many is forgotten: after the block it begins anew.

@@ -85,7 +85,7 @@ impl<'a> Feed<'a> {
                     Err(RecvError::Closed) => return,
                 },
                 banned = self.filter.bans.recv() => match banned {
-                    Ok(ban) => vec![Command::Ban { bans: vec![ban] }],
+                    Ok(ban) => Command::ban_all(&[ban]),
                     Err(RecvError::Lagged(_)) => self.client.filter_state(),
                     Err(RecvError::Closed) => return,
                 },
@@ -142,7 +142,7 @@ impl LinkClient {
                 pongs.note(*clock_offset_ms, *round_trip);
                 Vec::new()
             }
-            Event::Applied(Report::Banned(ban)) => {
+            Event::Applied(Report::Banned(ban) | Report::UserBanned(ban)) => {
                 self.on_ban(*ban);
                 Vec::new()
             }
@@ -167,10 +167,7 @@ impl LinkClient {
         commands.extend(revoked.map(|chunk| Command::Revoke {
             sessions: chunk.to_vec(),
         }));
-        let bans = state.bans.chunks(limits::BANS_PER_MESSAGE);
-        commands.extend(bans.map(|chunk| Command::Ban {
-            bans: chunk.to_vec(),
-        }));
+        commands.extend(Command::ban_all(&state.bans));
         commands.push(self.policy());
         commands
     }
@@ -199,13 +196,13 @@ impl LinkClient {
             .bans
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .admit((), clock::now());
+            .admit(ban.user.is_some(), clock::now());
         if admitted.is_err() {
             tracing::warn!(
                 side = "link",
-                reason = "it refuses too many addresses at a time",
+                reason = "it refuses too many addresses or users at a time",
                 remedy = "look at that edge: it is under attack, or was taken over",
-                "a refused address is not told to other edges"
+                "what one edge refuses is not told to other edges"
             );
             return;
         }

@@ -3,13 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::id::CoreId;
 use common::net::Domain;
-use common::policy::jail::Ban;
+use common::policy::jail::{Ban, UserTag};
 use common::policy::rate_limit::Quota;
+use common::time::UnixTime;
 use tokio::sync::watch;
 
 pub(super) use self::alone::Alone;
@@ -105,11 +107,14 @@ pub(super) trait Agreement: fmt::Debug + Send + Sync {
         holder: Holder,
     ) -> StoreFuture<'_, Result<(), StoreError>>;
 
-    /// Has an address refused at every edge.
+    /// Has an address, or a user there, refused at every edge.
     fn ban(&self, ban: Ban) -> StoreFuture<'_, Result<(), StoreError>>;
 
-    /// The addresses that are refused now.
+    /// Who is refused now.
     fn bans(&self) -> Vec<Ban>;
+
+    /// Whether everybody at an address is refused, or this user.
+    fn is_banned(&self, network: IpAddr, user: Option<UserTag>, now: UnixTime) -> bool;
 
     /// Tells the others of nodes inside, as far as they don't know them.
     fn name_nodes(&self, named: Vec<NamedNode>) -> StoreFuture<'_, Result<(), StoreError>>;

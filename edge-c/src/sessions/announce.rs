@@ -28,7 +28,7 @@ impl Announce {
         drop(self.tombstones.send(tombstone));
     }
 
-    /// An address is refused for a while.
+    /// An address, or a user there, is refused for a while.
     pub(super) fn ban(&self, ban: Ban) {
         // As above.
         drop(self.bans.send(ban));

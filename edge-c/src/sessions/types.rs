@@ -138,7 +138,7 @@ pub struct FilterState {
     pub keys: FilterKeys,
     /// The sessions that were revoked, at most [`limits::TOMBSTONES_MAX`].
     pub tombstones: Vec<Tombstone>,
-    /// The addresses that some edge refuses, at most [`limits::BANS_MAX`].
+    /// The addresses that some edge refuses, at most [`limits::BANS_MAX`], and users, at most [`limits::USER_BANS_MAX`].
     pub bans: Vec<Ban>,
 }
 
@@ -149,7 +149,7 @@ pub struct FilterFeed {
     pub keys: watch::Receiver<FilterKeys>,
     /// Each revoked session, within the moment it is revoked. Streams of that session end too.
     pub tombstones: broadcast::Receiver<Tombstone>,
-    /// Each address that some edge begins to refuse.
+    /// Each address, or user there, that some edge begins to refuse.
     pub bans: broadcast::Receiver<Ban>,
     /// The nodes that share the store.
     pub nodes: watch::Receiver<Arc<Nodes>>,

@@ -108,6 +108,19 @@ pub fn guess(
         .then_some(None)
 }
 
+/// Does an edge-e refuse the user of this attempt at the client's address? A token is nobody's guess.
+#[must_use]
+pub fn is_banned(
+    sessions: &Sessions,
+    attempt: &Attempt,
+    domain: &Domain,
+    client: IpAddr,
+    now: UnixTime,
+) -> bool {
+    let user = attempt.user.as_deref().filter(|_| attempt.token.is_none());
+    user.is_some_and(|user| sessions.is_banned(client, tag(user, domain), now))
+}
+
 /// What a user is counted by: the same with the domain and without it, as over HTTPS.
 fn tag(user: &str, domain: &Domain) -> UserTag {
     let own = user

@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use common::limits;
-use common::link::flow::{FlowClose, Frame};
+use common::link::flow::FlowClose;
 use common::link::stream_preface::StreamPreface;
 use common::net::Domain;
-use common::redact::Redacted;
 use common::runtime::clock;
 use common::time::UnixTime;
 use common::xmpp::NS_SASL;
@@ -21,7 +20,6 @@ use common::xmpp::sasl::Attempt;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::client::{Client, ClientLost};
-use super::gate;
 use super::metrics::{SignInOutcome, StreamState};
 use super::streams::Stream;
 use super::{Counted, Shared};
@@ -29,6 +27,7 @@ use crate::upstream::xmpp::table::Served;
 use crate::upstream::xmpp::{Node, NodeStream, Proxied, connect};
 use ending::End;
 
+mod asking;
 mod ending;
 
 /// A client that is in.
@@ -280,40 +279,6 @@ impl<'a> Relay<'a> {
         }
     }
 
-    async fn ask(&mut self, attempt: &Attempt) {
-        let Some((domain, served)) = &self.served else {
-            return;
-        };
-        let user = attempt.user.as_deref();
-        let now = clock::unix_now();
-        let client = self.preface.client.0.ip();
-        let gate = **self.shared.gate.load();
-        let has_session = gate::admits(gate, &self.shared.sessions, user, domain, client, now);
-        let tokens = self.shared.tokens.as_ref().filter(|_| !has_session);
-        let latest = self.shared.sessions.latest_end(now);
-        self.token_ends =
-            tokens.and_then(|tokens| gate::admits_token(gate, tokens, attempt, domain, latest));
-        if !has_session && self.token_ends.is_none() {
-            self.is_denied = true;
-            self.shared.metrics.sign_ins.of(SignInOutcome::Denied).inc();
-            tracing::info!(side = "downstream", tracking_id = %self.preface.tracking, user = user.map(Redacted::new).map(tracing::field::display),
-                reason = "the user has no HTTPS session", remedy = "the client signs in over HTTPS first", "XMPP sign-in denied");
-            // Guessing names or passwords is no faster here than at the node.
-            tokio::time::sleep(limits::XMPP_DENY_DELAY).await;
-            return self.login.deny();
-        }
-        let home = user.and_then(|user| self.shared.homes.of(user, domain, now));
-        let home = home.and_then(|place| served.node_at(&place));
-        let is_elsewhere = |home: &Arc<Node>| {
-            let current = self.node.as_ref();
-            home.health.is_up() && current.is_some_and(|(current, _)| !Arc::ptr_eq(current, home))
-        };
-        match home.filter(is_elsewhere) {
-            Some(home) if self.login.leave() => self.move_to(home, false).await,
-            Some(_) | None => self.login.permit(),
-        }
-    }
-
     async fn send_to_node(&mut self, bytes: &[u8]) {
         let Some((_, stream)) = &mut self.node else {
             return;
@@ -324,29 +289,6 @@ impl<'a> Relay<'a> {
         };
         if sent.is_err() {
             self.lose_node().await;
-        }
-    }
-
-    /// Has edge-e count a guess against the client's address, and against the user whom it was about.
-    async fn tell_guess(&mut self, attempt: &Attempt) -> Result<(), ClientLost> {
-        let Some((domain, _)) = &self.served else {
-            return Ok(());
-        };
-        let guess = gate::guess(attempt, domain, self.shared.tokens.as_deref());
-        match guess {
-            Some(whose) => self.client.tell(&Frame::AuthFailed(whose)).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Each refused attempt counts, also those that don't end the stream.
-    fn note_failure(&mut self, bytes: &[u8]) {
-        if memchr::memmem::find(bytes, b"<failure").is_some()
-            && !std::mem::take(&mut self.is_denied)
-        {
-            self.shared.metrics.sign_ins.of(SignInOutcome::Failed).inc();
-            tracing::info!(side = "downstream", tracking_id = %self.preface.tracking,
-                reason = "the credentials were refused", remedy = "look at the log of the node", "XMPP sign-in failed");
         }
     }
 

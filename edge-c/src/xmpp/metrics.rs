@@ -18,6 +18,8 @@ common::label! {
 common::label! {
     /// How a sign-in ended.
     pub enum SignInOutcome as "outcome" {
+        /// Too many wrong passwords of the user came from the client's address.
+        Blocked = "blocked",
         /// The client went away.
         ClientGone = "client_gone",
         /// The user has no HTTPS session.

@@ -143,23 +143,34 @@ async fn what_one_edge_blocks_is_told_once_and_blocked_by_another() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let (here, there) = (Admission::new(LIMITS), Admission::new(LIMITS));
     let heard = Arc::clone(&told);
-    here.on_block(move |network, time| heard.lock().unwrap().push((network, time)));
+    here.on_block(move |network, user, time| heard.lock().unwrap().push((network, user, time)));
     let (now, guesser) = (clock::now(), address("192.0.2.1"));
+    let (alice, bob) = (UserTag::of("alice"), UserTag::of("bob"));
+    let office = address("192.0.2.3");
     for _ in 0..9 {
         here.fail(guesser, Offence::Forgery, now);
+        here.fail(office, Offence::WrongPassword(Some(alice)), now);
     }
     let told = told.lock().unwrap().clone();
-    assert_eq!(told, [(guesser, limits::JAIL_BLOCK)]);
+    let time = limits::JAIL_BLOCK;
+    assert_eq!(told, [(guesser, None, time), (office, Some(alice), time)]);
 
-    let ban = Ban {
-        network: guesser,
-        until: UnixTime(1_000).plus(limits::JAIL_BLOCK),
-    };
-    there.block(&[ban], now, UnixTime(1_000));
+    let bans: Vec<Ban> = told
+        .into_iter()
+        .map(|(network, user, time)| Ban {
+            network,
+            user,
+            until: UnixTime(1_000).plus(time),
+        })
+        .collect();
+    there.block(&bans, now, UnixTime(1_000));
 
     let refused = there.admit(guesser, now).map(drop);
     assert_eq!(refused, Err(NotAdmitted::Jailed));
     assert!(there.admit(address("192.0.2.2"), now).is_ok());
+    assert!(there.admit(office, now).is_ok());
+    assert!(there.is_blocked(office, Some(alice), now));
+    assert!(!there.is_blocked(office, Some(bob), now));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use support::pair::Member;
+use support::wait;
 use support::xmpp::chatter::Mode;
 use support::xmpp::wire::{Wire, auth};
 use toml::Table;
@@ -26,7 +27,21 @@ fn who_guesses_over_many_connections_is_kept_out_and_others_at_the_address_are_n
     let end = wire.read_end(LIMIT).unwrap();
     assert!(end.text.contains("<policy-violation"), "{end:?}");
     assert!(end.is_clean, "{end:?}");
+    // edge-c hears of it, and asks no node about that user from there, whichever way the name is written.
+    wait::until_true("no way in", LIMIT, || {
+        let mut wire = connected(&scene);
+        let answer = wire.plain_auth("Alice@example.com", &password("alice"))?;
+        let (_, metrics) = scene.core().ask_admin("/metrics")?;
+        Ok(answer.contains("not-authorized") && metrics.contains(BLOCKED))
+    })
+    .unwrap();
+    let answer = connected(&scene)
+        .plain_auth("alice", &password("alice"))
+        .unwrap();
+    assert!(answer.contains("not-authorized"), "{answer}");
     scene.online("bob", Mode::StartTls).ping().unwrap();
+    let over_https = scene.stage().try_sign_in("alice", &password("alice"));
+    assert_eq!(over_https.status, 429, "{}", scene.logs());
     let edge = &scene.stage().pair.edges[0];
     let told = edge
         .wait_log(|line| line.contains("user blocked at an address"))
@@ -123,3 +138,4 @@ fn table(key: &str, number: i64) -> Table {
 }
 
 const LIMIT: Duration = Duration::from_secs(10);
+const BLOCKED: &str = "edge_xmpp_sign_ins_total{outcome=\"blocked\"} 1";

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use certs::{Identity, Leaf, Pki, Plan};
 use support::netns::{self, Zones};
-use support::pair::Size;
+use support::pair::{Member, Size};
 use support::place::Place;
 use support::tls_client::Dialer;
 use support::xmpp::chatter::{self, Chatter, Mode};
@@ -123,6 +123,14 @@ impl Scene {
         stage.pair.start().unwrap();
         let ground = Before::Pair(Box::new(stage));
         Self { nodes, ground }
+    }
+
+    /// The edge-c of the pair.
+    pub(crate) fn core(&self) -> &Member {
+        match &self.ground {
+            Before::Pair(stage) => &stage.pair.cores[0],
+            Before::Reference(_) => unreachable!("only for tests of the pair"),
+        }
     }
 
     /// The pair and what is around it.

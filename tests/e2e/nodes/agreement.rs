@@ -45,6 +45,46 @@ fn an_address_that_one_edge_refuses_is_refused_by_the_other() {
 }
 
 #[test]
+fn a_user_whom_one_edge_refuses_at_an_address_is_refused_there_by_the_other() {
+    let mut scene = Scene::prepare().apart();
+    // Each edge-c counts guesses too, and would be the first to say no.
+    for core in &mut scene.stage.pair.cores {
+        core.set(
+            "sign_in",
+            "login_limit",
+            toml! { count = 900 window = "5m" },
+        );
+    }
+    let scene = scene.run();
+    for number in 0..6 {
+        let answer = scene.try_sign_in("alice", &format!("guess-{number}"), 1);
+        assert_eq!(answer.status, 401, "{}", scene.stage.logs());
+    }
+
+    let jailed = |edge: usize| {
+        let page = scene.stage.pair.edges[edge].ask_admin("/metrics")?.1;
+        Ok(page.contains("edge_jailed_users 1"))
+    };
+    wait::until_true("the other edge", Duration::from_secs(10), || jailed(1)).unwrap();
+
+    let answer = scene.try_sign_in("alice", "alice-secret-1", 2);
+    assert_eq!(answer.status, 429, "{}", scene.stage.logs());
+    scene.sign_in("bob", 2);
+    let elsewhere = scene.stage.client_v6().basic("alice", "alice-secret-1");
+    let url = verb_url(1, "get_edge_config?service_name=_cisco-uds");
+    assert_eq!(elsewhere.get(&url).unwrap().status, 200);
+    let told = scene.stage.pair.edges[1].log().unwrap();
+    assert!(told.contains("users blocked at an address"), "{told}");
+    // An edge that begins anew hears of it.
+    let mut scene = scene;
+    scene.stage.pair.edges[1].restart().unwrap();
+    wait::until_true("the ban", Duration::from_secs(10), || {
+        Ok(scene.try_sign_in("alice", "alice-secret-1", 2).status == 429)
+    })
+    .unwrap();
+}
+
+#[test]
 fn logins_are_counted_at_all_cores_together() {
     let scene = Scene::start_apart();
     // Each edge-c by itself would allow three.

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::id::CoreId;
+use crate::limits;
 pub use crate::link::control::media::{MediaCommand, MediaRefusal, MediaReport};
 use crate::mra::cookie::{FilterKey, FilterKeys, Tombstone};
 use crate::net::Domain;
@@ -19,6 +20,11 @@ pub enum Command {
     /// Addresses that another edge refuses.
     Ban {
         /// Which, and until when.
+        bans: Vec<Ban>,
+    },
+    /// Users at an address that another edge refuses. Apart, since an edge that is older would refuse everybody there.
+    BanUsers {
+        /// Which, and until when; each names a user.
         bans: Vec<Ban>,
     },
     /// Sends nothing new to this core; requests under way go on.
@@ -66,6 +72,8 @@ pub enum Report {
     Draining,
     /// About the media of calls.
     Media(MediaReport),
+    /// This edge has begun to refuse a user at an address.
+    UserBanned(Ban),
 }
 
 /// A filter key on its way to edge-e. It checks cookies; it can't make sessions, because edge-c looks each up.
@@ -109,6 +117,19 @@ pub struct DomainPolicy {
 }
 
 impl Command {
+    /// The commands that hand what other edges refuse to edge-e, each of [`limits::BANS_PER_MESSAGE`] at most.
+    #[must_use]
+    pub fn ban_all(bans: &[Ban]) -> Vec<Self> {
+        let (users, addresses): (Vec<Ban>, Vec<Ban>) =
+            bans.iter().partition(|ban| ban.user.is_some());
+        let of = |chunk: &[Ban]| chunk.to_vec();
+        let addresses = addresses.chunks(limits::BANS_PER_MESSAGE);
+        let users = users.chunks(limits::BANS_PER_MESSAGE);
+        let addresses = addresses.map(|chunk| Self::Ban { bans: of(chunk) });
+        let users = users.map(|chunk| Self::BanUsers { bans: of(chunk) });
+        addresses.chain(users).collect()
+    }
+
     /// The command that hands a core's filter keys to edge-e; they are those of `also_of` too.
     #[must_use]
     pub fn filter_keys(keys: &FilterKeys, also_of: Vec<CoreId>) -> Self {

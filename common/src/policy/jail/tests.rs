@@ -133,6 +133,45 @@ fn an_address_that_another_edge_refuses_is_refused_here_too_but_not_longer() {
 }
 
 #[test]
+fn a_user_whom_another_edge_refuses_is_refused_here_too_and_nobody_else() {
+    let now = epoch();
+    let mut jail = Jail::new(JailPolicy {
+        exempt: vec!["192.0.2.9/32".parse().unwrap()],
+        ..JailPolicy::default()
+    });
+    let (alice, bob) = (UserTag::of("alice"), UserTag::of("bob"));
+
+    assert!(jail.block_user(v4(1), alice, MINUTE * 3, now));
+    assert!(!jail.block_user(v4(1), alice, MINUTE * 2, now), "shorter");
+    assert!(!jail.block_user(v4(1), alice, MINUTE * 600, now), "known");
+    assert!(!jail.block_user(v4(9), alice, MINUTE, now), "exempt");
+    assert!(!jail.block_user(v4(1), bob, Duration::ZERO, now), "over");
+
+    let until = Some(now + MINUTE * 10);
+    assert_eq!(jail.user_blocked_until(v4(1), alice, now), until);
+    assert_eq!(jail.user_blocked_until(v4(1), bob, now), None);
+    assert_eq!((jail.blocked(now), jail.blocked_users(now)), (0, 1));
+}
+
+#[test]
+fn a_ban_is_read_as_it_was_written_with_a_user_and_without_one() {
+    for user in [None, Some(UserTag::of("alice"))] {
+        let ban = Ban {
+            network: v4(1),
+            user,
+            until: UnixTime(600),
+        };
+
+        let text = serde_json::to_string(&ban).unwrap();
+
+        assert_eq!(text.contains("user"), user.is_some(), "{text}");
+        assert_eq!(serde_json::from_str::<Ban>(&text).unwrap(), ban);
+    }
+    let wrong = r#"{"network":"192.0.2.1","user":"YWxpY2U","until":600}"#;
+    assert!(serde_json::from_str::<Ban>(wrong).is_err());
+}
+
+#[test]
 fn a_user_is_refused_at_an_address_and_others_there_are_not() {
     let now = epoch();
     let mut jail = Jail::new(JailPolicy::default());

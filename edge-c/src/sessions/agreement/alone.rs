@@ -1,12 +1,14 @@
 //! The agreement of an edge-c that shares with nobody: all of it in this process, none of it outlives it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::limits;
-use common::policy::jail::Ban;
+use common::policy::jail::{Ban, UserTag};
 use common::runtime::clock;
+use common::time::UnixTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -139,6 +141,10 @@ impl Agreement for Alone {
 
     fn bans(&self) -> Vec<Ban> {
         self.bans.all(clock::unix_now())
+    }
+
+    fn is_banned(&self, network: IpAddr, user: Option<UserTag>, now: UnixTime) -> bool {
+        self.bans.is_banned(network, user, now)
     }
 
     fn name_nodes(&self, _named: Vec<NamedNode>) -> StoreFuture<'_, Result<(), StoreError>> {

@@ -1,11 +1,13 @@
 //! What the nodes agree on through the store.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::limits;
-use common::policy::jail::Ban;
+use common::policy::jail::{Ban, UserTag};
 use common::runtime::clock;
+use common::time::UnixTime;
 use tokio::sync::watch;
 
 use super::super::agreement::{
@@ -191,6 +193,10 @@ impl Agreement for SharedStore {
 
     fn bans(&self) -> Vec<Ban> {
         self.bans.all(clock::unix_now())
+    }
+
+    fn is_banned(&self, network: IpAddr, user: Option<UserTag>, now: UnixTime) -> bool {
+        self.bans.is_banned(network, user, now)
     }
 
     fn name_nodes(&self, named: Vec<NamedNode>) -> StoreFuture<'_, Result<(), StoreError>> {

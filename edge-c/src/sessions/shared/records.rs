@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::id::CoreId;
 use common::mra::cookie::Tombstone;
-use common::policy::jail::Ban;
+use common::policy::jail::{Ban, UserTag};
 use common::session::{Session, SessionId};
 use common::time::UnixTime;
 
@@ -28,7 +28,7 @@ pub(super) struct Records {
 /// One change, as another node told it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum News {
-    /// An address is refused.
+    /// An address is refused, or a user there.
     Ban(Ban),
     /// A session had to go.
     Evicted(SessionId),
@@ -75,17 +75,26 @@ impl Records {
     }
 
     pub(super) fn seal_ban(&self, ban: Ban) -> Result<(AgreedKey, Vec<u8>), StoreError> {
-        let network = ban.network.to_string();
-        let tag = self.key.tag(BAN, network.as_bytes()).map_err(unusable)?;
-        let plain = format!("{} {network}", ban.until);
+        // What is older than users in it takes such a ban for damaged, and not for one of everybody there.
+        let whom = match ban.user {
+            None => ban.network.to_string(),
+            Some(user) => format!("{} {}", ban.network, String::from(user)),
+        };
+        let tag = self.key.tag(BAN, whom.as_bytes()).map_err(unusable)?;
+        let plain = format!("{} {whom}", ban.until);
         Ok((tag, self.seal(BAN, plain.as_bytes())?))
     }
 
     pub(super) fn open_ban(&self, sealed: &[u8]) -> Option<Ban> {
         let plain = self.sealer.open(BAN, sealed).ok()?;
-        let (until, network) = std::str::from_utf8(&plain).ok()?.split_once(' ')?;
+        let (until, whom) = std::str::from_utf8(&plain).ok()?.split_once(' ')?;
+        let (network, user) = match whom.split_once(' ') {
+            None => (whom, None),
+            Some((network, user)) => (network, Some(UserTag::try_from(user.to_owned()).ok()?)),
+        };
         Some(Ban {
             network: network.parse::<IpAddr>().ok()?,
+            user,
             until: UnixTime(until.parse().ok()?),
         })
     }

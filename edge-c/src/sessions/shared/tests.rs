@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::id::CoreId;
 use common::mra::cookie::Filter;
-use common::policy::jail::Ban;
+use common::policy::jail::{Ban, UserTag};
 use common::redact::Secret;
 use common::session::DeviceName;
 use tokio::task::JoinSet;
@@ -338,15 +338,25 @@ async fn refused_addresses_are_known_on_every_node_and_to_those_that_come_later(
     let mut feed = two.sessions.filter_feed();
     let ban = Ban {
         network: IpAddr::from([192, 0, 2, 66]),
+        user: None,
         until: now().plus(Duration::from_secs(600)),
     };
+    let alice = UserTag::of("alice");
+    let of_alice = Ban {
+        network: IpAddr::from([192, 0, 2, 67]),
+        user: Some(alice),
+        ..ban
+    };
 
-    one.sessions.ban(ban, now()).await;
+    for ban in [ban, of_alice] {
+        one.sessions.ban(ban, now()).await;
+        let told = tokio::time::timeout(PATIENCE, feed.bans.recv()).await;
+        assert_eq!(told.unwrap(), Ok(ban));
+    }
 
-    let told = tokio::time::timeout(PATIENCE, feed.bans.recv()).await;
-    assert_eq!(told.unwrap(), Ok(ban));
+    assert!(two.sessions.is_banned(of_alice.network, alice, now()));
     let three = Node::start(&redis, 3).await;
-    assert_eq!(three.sessions.filter_state().bans, [ban]);
+    assert_eq!(three.sessions.filter_state().bans, [ban, of_alice]);
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
-//! Streams and the HTTPS sessions that let them in.
+//! Streams and the HTTPS sessions that let them in; users whom an edge refuses.
+
+use std::net::IpAddr;
 
 use common::net::{Deployment, Host};
+use common::policy::jail::Ban;
 use common::session::{HomeCluster, Method, UserName};
 
 use super::*;
@@ -103,6 +106,34 @@ async fn whose_session_is_revoked_may_not_stay_and_others_may() {
     };
 
     assert_eq!(shared.streams.end_due(due, stay), 1);
+}
+
+#[tokio::test]
+async fn who_is_blocked_at_an_address_reaches_no_node_from_there_and_others_do() {
+    let authority = Authority::new();
+    let node = TestNode::start(&authority).await;
+    let world = world(&authority, &[starttls(node.address())], SessionGate::Off).await;
+    let now = clock::unix_now();
+    let ban = |last, user| Ban {
+        network: IpAddr::from([192, 0, 2, last]),
+        user: Some(UserTag::of(user)),
+        until: now.plus(MINUTE),
+    };
+    for ban in [ban(7, "alice"), ban(8, "vera")] {
+        world.xmpp.shared().sessions.ban(ban, now).await;
+    }
+    let mut client = world.client(ClientTransport::Tls).await;
+    client.send(HEADER).await;
+    client.send(&plain("Alice@example.com")).await;
+
+    client.until("<not-authorized").await;
+
+    assert_eq!(node.attempts(), 0);
+    assert_eq!(client.frames, [], "it is no guess");
+    assert!(world.metric("xmpp_sign_ins_total{outcome=\"blocked\"} 1"));
+    for user in ["bob", "vera"] {
+        drop(world.signed_in_with(&plain(user)).await);
+    }
 }
 
 const MINUTE: Duration = Duration::from_mins(1);

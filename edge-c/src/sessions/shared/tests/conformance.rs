@@ -77,6 +77,7 @@ behaviours! {
     a_listing_comes_in_pages_in_the_order_of_expiry
     cookies_of_the_key_before_are_good_after_a_roll
     refused_addresses_are_told_to_edges_that_join_until_they_end
+    users_who_are_refused_at_an_address_are_told_and_nobody_else_there_is_refused
     a_token_is_refreshed_once_at_a_time
     a_refresh_that_was_sent_and_not_answered_is_nobody_elses
 }
@@ -264,6 +265,7 @@ async fn refused_addresses_are_told_to_edges_that_join_until_they_end(sessions: 
     let mut feed = sessions.filter_feed();
     let ban = |last: u8, seconds: u64| Ban {
         network: IpAddr::from([192, 0, 2, last]),
+        user: None,
         until: now().plus(Duration::from_secs(seconds)),
     };
     let (one, over) = (ban(66, 600), ban(67, 0));
@@ -282,6 +284,34 @@ async fn refused_addresses_are_told_to_edges_that_join_until_they_end(sessions: 
         kept.until <= now().plus(limits::BAN_SHARED_MAX),
         "an edge bans nobody for ever"
     );
+}
+
+async fn users_who_are_refused_at_an_address_are_told_and_nobody_else_there_is_refused(
+    sessions: &Sessions,
+) {
+    let mut feed = sessions.filter_feed();
+    let (alice, bob) = (UserTag::of("alice"), UserTag::of("bob"));
+    let ban = Ban {
+        network: "2001:db8::".parse().unwrap(),
+        user: Some(alice),
+        until: now().plus(limits::BAN_SHARED_MAX * 10),
+    };
+
+    sessions.ban(ban, now()).await;
+
+    let told = tokio::time::timeout(PATIENCE, feed.bans.recv()).await;
+    let told = told.unwrap().unwrap();
+    assert_eq!((told.network, told.user), (ban.network, ban.user));
+    let last = now().plus(limits::BAN_SHARED_MAX);
+    assert!(told.until <= last, "an edge bans nobody for ever");
+    assert_eq!(sessions.filter_state().bans, [told]);
+    let host = "2001:db8::7".parse().unwrap();
+    assert!(sessions.is_banned(host, alice, now()));
+    assert!(!sessions.is_banned(host, bob, now()));
+    assert!(!sessions.is_banned(host, alice, told.until));
+    let everybody = Ban { user: None, ..ban };
+    sessions.ban(everybody, now()).await;
+    assert!(sessions.is_banned(host, bob, now()));
 }
 
 async fn a_token_is_refreshed_once_at_a_time(sessions: &Sessions) {
