@@ -226,26 +226,21 @@ pub(crate) fn count_failure(admission: &Admission, metrics: &Metrics, failure: &
     }
 }
 
-/// Counts wrong credentials that came over a connection which goes on. `true` if it shall not: whoever is blocked and guesses
-/// has to begin anew each time, if the door lets them.
-pub(crate) fn count_on_connection(
+/// Counts wrong credentials that edge-c has heard of; it alone reads whose they are.
+pub(crate) fn count_wrong_credentials(
     admission: &Admission,
     metrics: &Metrics,
     (client, user): (IpAddr, Option<UserTag>),
     what: &'static str,
-) -> bool {
-    let now = clock::now();
-    let was_blocked = admission.is_blocked(client, user, now);
+) {
     let failure = Failure {
         client,
         offence: Offence::WrongPassword(user),
-        // Only edge-c reads the name.
         user: None,
         what,
-        now,
+        now: clock::now(),
     };
     count_failure(admission, metrics, &failure);
-    was_blocked || user.is_some() && admission.is_blocked(client, user, now)
 }
 
 /// What an operator can do about an address that is blocked.

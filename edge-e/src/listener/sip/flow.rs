@@ -43,6 +43,8 @@ pub(crate) struct Flow<C> {
     stuck_since: Option<Instant>,
     /// When a message last went either way.
     moved: Instant,
+    /// The next message of the core is the last.
+    is_leaving: bool,
 }
 
 /// The stream to the core.
@@ -101,6 +103,7 @@ impl<C: Client> Flow<C> {
             down: VecDeque::new(),
             stuck_since: None,
             moved: now,
+            is_leaving: false,
         }
     }
 
@@ -293,12 +296,15 @@ impl<C: Client> Flow<C> {
                         .of(SipDirection::Down, class)
                         .inc();
                     self.down.push_back(message);
+                    if self.is_leaving {
+                        return Err(End::Jailed);
+                    }
                 }
                 Some(Frame::Gate(Command::Open)) => self.gate.set_admits(Admits::Everything, now),
                 Some(Frame::Gate(Command::Register)) => {
                     self.gate.set_admits(Admits::Registering, now);
                 }
-                Some(Frame::AuthFailed(user)) => self.auth_failed(user)?,
+                Some(Frame::AuthFailed(user)) => self.auth_failed(user, now),
                 Some(Frame::Close(reason)) => return Err(End::Core(reason)),
             }
         }
@@ -310,15 +316,15 @@ impl<C: Client> Flow<C> {
         End::Link("the core sent what is no frame")
     }
 
-    fn auth_failed(&self, user: Option<UserTag>) -> Result<(), End> {
+    /// Phones try a wrong password several times before they say so: they hear each answer. Who goes on where the whole
+    /// address is blocked has heard enough with the next one.
+    fn auth_failed(&mut self, user: Option<UserTag>, now: Instant) {
         let Sip {
             admission, metrics, ..
         } = self.sip.as_ref();
-        let who = (self.preface.client.0.ip(), user);
-        if front::count_on_connection(admission, metrics, who, "wrong SIP credentials") {
-            return Err(End::Jailed);
-        }
-        Ok(())
+        let client = self.preface.client.0.ip();
+        self.is_leaving |= admission.is_blocked(client, None, now);
+        front::count_wrong_credentials(admission, metrics, (client, user), "wrong SIP credentials");
     }
 
     fn count_answer(&self, to: Answered) {
@@ -476,7 +482,7 @@ impl std::fmt::Display for End {
             Self::Drained => f.write_str("drained"),
             Self::Failed(error) => error.fmt(f),
             Self::Gate(ended) => ended.fmt(f),
-            Self::Jailed => f.write_str("too many wrong credentials of this user from there"),
+            Self::Jailed => f.write_str("more wrong credentials from an address that is blocked"),
             Self::Link(reason) => f.write_str(reason),
             Self::Slow => f.write_str("the client does not read"),
         }

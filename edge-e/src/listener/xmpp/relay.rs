@@ -44,6 +44,8 @@ pub(crate) struct Relay<C> {
     is_flushed: bool,
     /// Where the words of the core are, to put an end behind them.
     said: Said,
+    /// The next words of the core are the last.
+    is_leaving: bool,
     /// Until the client is authenticated.
     login: Option<Box<Login>>,
     counted: Counted,
@@ -144,6 +146,7 @@ impl<C: Client> Relay<C> {
             down: Bytes::new(),
             is_flushed: true,
             said: Said::default(),
+            is_leaving: false,
             login: Some(login),
             counted,
             peer: preface.client.0.ip(),
@@ -291,6 +294,9 @@ impl<C: Client> Relay<C> {
                     self.said.follow(&message);
                 }
                 self.down = message;
+                if self.is_leaving {
+                    return Err(End::Jailed);
+                }
             }
             Frame::Gate(Gate::Open) => {
                 if self.login.take().is_some() {
@@ -299,7 +305,7 @@ impl<C: Client> Relay<C> {
             }
             // Nobody takes an authentication back but by closing.
             Frame::Gate(Gate::Register) => {}
-            Frame::AuthFailed(user) => self.auth_failed(user)?,
+            Frame::AuthFailed(user) => self.auth_failed(user),
             Frame::Close(reason) => return Err(End::Core(reason)),
         }
         Ok(())
@@ -311,15 +317,16 @@ impl<C: Client> Relay<C> {
         End::Link("the core sent what is no frame")
     }
 
-    fn auth_failed(&self, user: Option<UserTag>) -> Result<(), End> {
+    /// Who is blocked by this hears the answer, and nothing after it.
+    fn auth_failed(&mut self, user: Option<UserTag>) {
         let Xmpp {
             admission, metrics, ..
         } = self.xmpp.as_ref();
+        let is_blocked = |user| admission.is_blocked(self.peer, user, clock::now());
+        let was_blocked = is_blocked(user);
         let who = (self.peer, user);
-        if front::count_on_connection(admission, metrics, who, "wrong XMPP credentials") {
-            return Err(End::Jailed);
-        }
-        Ok(())
+        front::count_wrong_credentials(admission, metrics, who, "wrong XMPP credentials");
+        self.is_leaving |= was_blocked || user.is_some() && is_blocked(user);
     }
 
     /// Writes what is left and says goodbye, for a moment.

@@ -321,20 +321,37 @@ async fn wrong_credentials_count_against_the_address() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_guesses_for_one_user_is_closed_and_the_address_is_not_blocked() {
+async fn who_guesses_for_one_user_hears_every_answer_and_the_address_is_not_blocked() {
     let mut scene = scene().await;
     let mut core = scene.registered().await;
     let wrong = || Frame::AuthFailed(Some(UserTag::of("1001@example.com")));
 
     for _ in 0..=limits::JAIL_FAILURES_MAX.get() {
         tell(&mut core, wrong()).await;
+        tell(&mut core, message(RINGING)).await;
+        assert_eq!(scene.hear().await, RINGING);
     }
 
-    assert_eq!(scene.hear().await, "");
-    let closed = &scene.sip.metrics.sip.closed;
-    assert_eq!(closed.of(SipClosed::Jailed).get(), 1);
     assert_eq!(scene.sip.admission.jailed(clock::now()), 0);
     assert_eq!(scene.sip.admission.jailed_users(clock::now()), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_on_guessing_at_a_blocked_address_is_closed_after_the_answer() {
+    let mut scene = scene().await;
+    let mut core = scene.registered().await;
+    for _ in 0..=limits::JAIL_FAILURES_MAX.get() {
+        tell(&mut core, Frame::AuthFailed(None)).await;
+    }
+
+    tell(&mut core, Frame::AuthFailed(None)).await;
+    tell(&mut core, message(RINGING)).await;
+
+    let mut heard = String::new();
+    scene.client.read_to_string(&mut heard).await.unwrap();
+    assert_eq!(heard, RINGING);
+    scene.flow.await.unwrap();
+    assert_eq!(scene.sip.metrics.sip.closed.of(SipClosed::Jailed).get(), 1);
 }
 
 #[tokio::test(start_paused = true)]
