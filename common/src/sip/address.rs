@@ -2,7 +2,7 @@
 
 use super::message::Fault;
 use super::param::Params;
-use super::scan::{self, Scanner};
+use super::scan::{self, Class, Scanner};
 use super::uri::Uri;
 
 /// A URI, perhaps with a display name before it and parameters behind.
@@ -21,14 +21,28 @@ impl<'a> NameAddr<'a> {
     /// # Errors
     /// [`Fault::Address`] if it is none, or what [`Uri::parse`] and [`Params::parse`] say.
     pub fn parse(whole: &'a [u8]) -> Result<Self, Fault> {
+        Self::read(whole, Uri::parse, Params::parse)
+    }
+
+    /// What [`Self::parse`] has taken before: only looks for its parts.
+    pub(super) fn known(whole: &'a [u8]) -> Option<Self> {
+        let uri = |text| Uri::known(text).ok_or(Fault::Uri);
+        Self::read(whole, uri, |text| Ok(Params::known(text))).ok()
+    }
+
+    fn read(
+        whole: &'a [u8],
+        uri: impl FnOnce(&'a [u8]) -> Result<Uri<'a>, Fault>,
+        params: impl FnOnce(&'a [u8]) -> Result<Params<'a>, Fault>,
+    ) -> Result<Self, Fault> {
         let mut scanner = Scanner::new(whole);
         let display = display_name(&mut scanner).ok_or(Fault::Address)?;
         if scanner.eat(b'<') {
-            let uri = Uri::parse(scanner.take_while(|byte| byte != b'>'))?;
+            let uri = uri(scanner.take_until(b'>'))?;
             if !scanner.eat(b'>') {
                 return Err(Fault::Address);
             }
-            let params = Params::parse(scanner.rest())?;
+            let params = params(scanner.rest())?;
             return Ok(Self {
                 whole,
                 display,
@@ -39,12 +53,12 @@ impl<'a> NameAddr<'a> {
         if display.is_some() {
             return Err(Fault::Address);
         }
-        let text = scan::trim(scanner.take_while(|byte| byte != b';'));
+        let text = scan::trim(scanner.take_until(b';'));
         if text.contains(&b'?') || text.contains(&b',') {
             return Err(Fault::Address);
         }
-        let uri = Uri::parse(text)?;
-        let params = Params::parse(scanner.rest())?;
+        let uri = uri(text)?;
+        let params = params(scanner.rest())?;
         Ok(Self {
             whole,
             display,
@@ -129,9 +143,7 @@ fn display_name<'a>(scanner: &mut Scanner<'a>) -> Option<Option<&'a [u8]>> {
         return (scanner.peek() == Some(b'<')).then_some(Some(quoted));
     }
     let before = *scanner;
-    // Tokens and white space; octets above ASCII are a common sin that misleads nobody.
-    let is_name = |byte: u8| scan::is_token(byte) || scan::is_lws(byte) || byte >= 0x80;
-    let name = scan::trim(scanner.take_while(is_name));
+    let name = scan::trim(scanner.take_all(Class::DISPLAY_NAME));
     if scanner.peek() == Some(b'<') {
         return Some((!name.is_empty()).then_some(name));
     }

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use bytes::Bytes;
+use memchr::memchr2;
 use smallvec::SmallVec;
 
 use super::message::{Field, Message, StartSpan};
 use super::name::Name;
 use super::scan::Elements;
-use super::via::Rport;
 
 /// A list of changes to one message.
 ///
@@ -100,8 +100,9 @@ impl<'a> Edit<'a> {
         let Some(via) = self.message.top_via() else {
             return self;
         };
-        let is_asked = via.rport() != Rport::Absent;
-        if let Some(rport) = via.params().find("rport") {
+        let rport = via.params().find("rport");
+        let is_asked = rport.is_some();
+        if let Some(rport) = rport {
             self.write_over(rport.whole, format_args!("rport={}", source.port()));
         }
         let ip = source.ip().to_canonical();
@@ -338,6 +339,9 @@ impl<'a> Edit<'a> {
     fn put(&mut self, part: &[u8]) {
         let start = self.text.len();
         self.text.extend_from_slice(part);
+        if memchr2(b'\r', b'\n', part).is_none() {
+            return;
+        }
         for byte in self.text.iter_mut().skip(start) {
             if matches!(byte, b'\r' | b'\n') {
                 *byte = b' ';

@@ -62,8 +62,12 @@ impl Message {
             index: Arc::new(index),
         };
         match check::whole(&message) {
-            Ok(end) => {
+            Ok((end, tags)) => {
                 message.bytes.truncate(end);
+                // Nobody else has it yet.
+                if let Some(index) = Arc::get_mut(&mut message.index) {
+                    index.tags = Some(tags);
+                }
                 Ok(message)
             }
             Err(fault) => Err(ParseError::readable(fault, message)),
@@ -140,6 +144,11 @@ impl Message {
 
     pub(super) fn body_start(&self) -> usize {
         usize::from(self.index.body)
+    }
+
+    /// Whether this is no part of a [`ParseError`]: then what it must have can be read without looking for faults.
+    fn is_checked(&self) -> bool {
+        self.index.tags.is_some()
     }
 
     pub(super) fn index(&self) -> &Index {

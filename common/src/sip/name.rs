@@ -126,8 +126,12 @@ impl Name {
             let found = Self::ALL.iter().find(|n| n.compact() == Some(letter));
             return found.copied().unwrap_or(Self::Other);
         }
+        let candidates = candidates(text);
+        // Nearly everybody writes them in the letter case of the RFC.
+        let is_so_written = |name: &&Self| name.as_str().as_bytes() == text;
         let is_it = |name: &&Self| name.as_str().as_bytes().eq_ignore_ascii_case(text);
-        let found = candidates(text).iter().find(is_it);
+        let found = candidates.iter().find(is_so_written);
+        let found = found.or_else(|| candidates.iter().find(is_it));
         found.copied().unwrap_or(Self::Other)
     }
 

@@ -1,7 +1,7 @@
 //! Parameters: `;name=value` behind a URI, an address, a Via or a media type (RFC 3261 section 25.1).
 
 use super::message::Fault;
-use super::scan::{self, Scanner};
+use super::scan::{self, Class, Scanner};
 use crate::limits;
 
 /// Parameters where they stand; reading one looks through the text.
@@ -46,6 +46,11 @@ impl<'a> Params<'a> {
             }
         }
         Ok(Self { text })
+    }
+
+    /// What [`Self::parse`] has taken before.
+    pub(super) const fn known(text: &'a [u8]) -> Self {
+        Self { text }
     }
 
     /// The text, from the first `;`; empty without parameters.
@@ -120,7 +125,7 @@ fn one<'a>(scanner: &mut Scanner<'a>) -> Option<Param<'a>> {
         return None;
     }
     let whole = scanner.rest();
-    let name = scanner.take_while(is_name);
+    let name = scanner.take_all(Class::PARAMETER_NAME);
     if name.is_empty() {
         return None;
     }
@@ -139,21 +144,7 @@ fn value<'a>(scanner: &mut Scanner<'a>) -> Option<&'a [u8]> {
     if scanner.peek() == Some(b'"') {
         return scanner.quoted();
     }
-    Some(scanner.take_while(is_value))
-}
-
-/// Tokens, and what URIs allow beyond them (RFC 3261 section 25.1, `param-unreserved`).
-const fn is_name(byte: u8) -> bool {
-    scan::is_token(byte) || matches!(byte, b'[' | b']' | b'/' | b':' | b'&' | b'$' | b'(' | b')')
-}
-
-/// Octets above ASCII are taken as they are.
-const fn is_value(byte: u8) -> bool {
-    is_name(byte)
-        || matches!(
-            byte,
-            b'=' | b'@' | b'#' | b'{' | b'}' | b'|' | b'^' | 0x80..
-        )
+    Some(scanner.take_all(Class::PARAMETER_VALUE))
 }
 
 #[cfg(test)]

@@ -1,19 +1,91 @@
 //! Reading bytes from the left, for every value of a header.
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2, memchr3};
+
+/// What an octet may be part of, as bits: one look-up where there would be a comparison for each character.
+static CLASSES: [u8; 256] = classes();
+
+/// A set of octets, as bits of [`CLASSES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Class(u8);
+
+impl Class {
+    /// A token (RFC 3261 section 25.1).
+    pub(super) const TOKEN: Self = Self(1);
+    /// The name of a parameter: a token, and what URIs allow beyond it (`param-unreserved`).
+    pub(super) const PARAMETER_NAME: Self = Self(1 << 1);
+    /// The value of a parameter. Octets above ASCII are taken as they are.
+    pub(super) const PARAMETER_VALUE: Self = Self(1 << 2);
+    /// A URI: no white space, no controls, nothing that would end an address. Octets above ASCII pass.
+    pub(super) const URI: Self = Self(1 << 3);
+    /// The name of a host, or an IPv4 address.
+    pub(super) const HOST: Self = Self(1 << 4);
+    /// A display name without quotes: tokens and white space; octets above ASCII are a common sin that misleads nobody.
+    pub(super) const DISPLAY_NAME: Self = Self(1 << 5);
+
+    pub(super) fn has(self, byte: u8) -> bool {
+        let class = CLASSES.get(usize::from(byte));
+        class.is_some_and(|class| class & self.0 != 0)
+    }
+
+    /// Whether all of them are in it.
+    pub(super) fn has_all(self, bytes: &[u8]) -> bool {
+        bytes.iter().all(|byte| self.has(*byte))
+    }
+}
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut rest: &mut [u8] = &mut classes;
+    let mut byte = 0_u8;
+    while let Some((class, behind)) = rest.split_first_mut() {
+        *class = class_of(byte);
+        rest = behind;
+        byte = byte.wrapping_add(1);
+    }
+    classes
+}
+
+const fn class_of(byte: u8) -> u8 {
+    let is_token = byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~'
+        );
+    let is_name = is_token || matches!(byte, b'[' | b']' | b'/' | b':' | b'&' | b'$' | b'(' | b')');
+    let is_value = is_name
+        || matches!(
+            byte,
+            b'=' | b'@' | b'#' | b'{' | b'}' | b'|' | b'^' | 0x80..
+        );
+    let is_uri = byte > b' ' && byte != 0x7f && !matches!(byte, b'<' | b'>' | b'"');
+    let is_host = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let is_display = is_token || is_lws(byte) || byte >= 0x80;
+    let mut class = 0;
+    if is_token {
+        class |= Class::TOKEN.0;
+    }
+    if is_name {
+        class |= Class::PARAMETER_NAME.0;
+    }
+    if is_value {
+        class |= Class::PARAMETER_VALUE.0;
+    }
+    if is_uri {
+        class |= Class::URI.0;
+    }
+    if is_host {
+        class |= Class::HOST.0;
+    }
+    if is_display {
+        class |= Class::DISPLAY_NAME.0;
+    }
+    class
+}
 
 /// Linear white space; a folded line is white space too (RFC 3261 section 7.3.1).
 pub(super) const fn is_lws(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
-}
-
-/// A character of a token (RFC 3261 section 25.1).
-pub(super) const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~'
-        )
 }
 
 /// Without white space at both ends.
@@ -33,7 +105,7 @@ pub(super) const fn trim(mut bytes: &[u8]) -> &[u8] {
 
 /// Whether this is one token and nothing else.
 pub(super) fn is_all_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|byte| is_token(*byte))
+    !bytes.is_empty() && Class::TOKEN.has_all(bytes)
 }
 
 /// A number in decimal digits only; `None` if it is not one or does not fit.
@@ -116,7 +188,17 @@ impl<'a> Scanner<'a> {
 
     /// A token, which may be empty.
     pub(super) fn token(&mut self) -> &'a [u8] {
-        self.take_while(is_token)
+        self.take_all(Class::TOKEN)
+    }
+
+    /// As long as there are octets of that kind.
+    pub(super) fn take_all(&mut self, class: Class) -> &'a [u8] {
+        self.take_while(|byte| class.has(byte))
+    }
+
+    /// Up to `byte`, which stays; everything if there is none.
+    pub(super) fn take_until(&mut self, byte: u8) -> &'a [u8] {
+        self.take(memchr(byte, self.rest).unwrap_or(self.rest.len()))
     }
 
     /// A quoted string with its quotes; `None`, and nothing taken, if none begins here or it has no end.
@@ -173,22 +255,20 @@ impl<'a> Iterator for Elements<'a> {
 
 fn element_end(list: &[u8]) -> usize {
     let mut at = 0_usize;
-    let mut is_in_uri = false;
-    while let Some(byte) = list.get(at) {
-        match byte {
-            b',' if !is_in_uri => return at,
-            b'<' => is_in_uri = true,
-            b'>' => is_in_uri = false,
-            b'"' if !is_in_uri => {
-                let inner = list.get(at.saturating_add(1)..).unwrap_or_default();
-                let Some(length) = closing_quote(inner) else {
-                    return list.len();
-                };
-                at = at.saturating_add(length).saturating_add(1);
-            }
-            _ => {}
-        }
-        at = at.saturating_add(1);
+    while let Some(rest) = list.get(at..)
+        && let Some(found) = memchr3(b',', b'<', b'"', rest)
+    {
+        at = at.saturating_add(found);
+        let inner = list.get(at.saturating_add(1)..).unwrap_or_default();
+        let length = match list.get(at) {
+            Some(b'<') => memchr(b'>', inner),
+            Some(b'"') => closing_quote(inner),
+            _ => return at,
+        };
+        let Some(length) = length else {
+            return list.len();
+        };
+        at = at.saturating_add(length).saturating_add(2);
     }
     list.len()
 }

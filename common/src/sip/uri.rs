@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
+use memchr::{memchr, memchr2};
+
 use super::message::Fault;
 use super::param::Params;
-use super::scan;
+use super::scan::{self, Class};
 use crate::limits;
 use crate::net::Host;
 
@@ -44,19 +46,34 @@ impl<'a> Uri<'a> {
     /// # Errors
     /// [`Fault::Uri`] if it is none, [`Fault::UriTooLong`], [`Fault::TooManyParameters`].
     pub fn parse(whole: &'a [u8]) -> Result<Self, Fault> {
+        Self::read(whole, Params::parse, |rest| {
+            !rest.is_empty() && Class::URI.has_all(rest)
+        })
+    }
+
+    /// What [`Self::parse`] has taken before: only looks for its parts.
+    pub(super) fn known(whole: &'a [u8]) -> Option<Self> {
+        Self::read(whole, |text| Ok(Params::known(text)), |_| true).ok()
+    }
+
+    fn read(
+        whole: &'a [u8],
+        params: impl FnOnce(&'a [u8]) -> Result<Params<'a>, Fault>,
+        is_uri: impl FnOnce(&[u8]) -> bool,
+    ) -> Result<Self, Fault> {
         if whole.len() > limits::SIP_URI_BYTES_MAX {
             return Err(Fault::UriTooLong);
         }
-        let colon = memchr::memchr(b':', whole).ok_or(Fault::Uri)?;
+        let colon = memchr(b':', whole).ok_or(Fault::Uri)?;
         let (name, rest) = whole.split_at_checked(colon).ok_or(Fault::Uri)?;
         let rest = rest.split_first().map_or(rest, |(_, rest)| rest);
         let scheme = scheme(name)?;
-        if rest.is_empty() || !rest.iter().all(|byte| is_uri(*byte)) {
+        if !is_uri(rest) {
             return Err(Fault::Uri);
         }
         match scheme {
-            Scheme::Sip | Scheme::Sips => sip(whole, scheme, rest),
-            Scheme::Tel | Scheme::Urn | Scheme::Other => opaque(whole, scheme, rest),
+            Scheme::Sip | Scheme::Sips => sip(whole, scheme, rest, params),
+            Scheme::Tel | Scheme::Urn | Scheme::Other => opaque(whole, scheme, rest, params),
         }
     }
 
@@ -192,14 +209,14 @@ fn scheme(name: &[u8]) -> Result<Scheme, Fault> {
     Ok(found.map_or(Scheme::Other, |(_, scheme)| *scheme))
 }
 
-/// No white space, no controls, nothing that would end an address. Octets above ASCII pass.
-const fn is_uri(byte: u8) -> bool {
-    byte > b' ' && byte != 0x7f && !matches!(byte, b'<' | b'>' | b'"')
-}
-
-fn opaque<'a>(whole: &'a [u8], scheme: Scheme, rest: &'a [u8]) -> Result<Uri<'a>, Fault> {
+fn opaque<'a>(
+    whole: &'a [u8],
+    scheme: Scheme,
+    rest: &'a [u8],
+    read_params: impl FnOnce(&'a [u8]) -> Result<Params<'a>, Fault>,
+) -> Result<Uri<'a>, Fault> {
     let (user, params) = match scheme {
-        Scheme::Tel => split(rest, b";"),
+        Scheme::Tel => split(rest, memchr(b';', rest)),
         Scheme::Sip | Scheme::Sips | Scheme::Urn | Scheme::Other => {
             (rest, rest.get(..0).unwrap_or_default())
         }
@@ -212,14 +229,19 @@ fn opaque<'a>(whole: &'a [u8], scheme: Scheme, rest: &'a [u8]) -> Result<Uri<'a>
         host: &[],
         port: None,
         host_port: &[],
-        params: Params::parse(params)?,
+        params: read_params(params)?,
         headers: None,
     })
 }
 
-fn sip<'a>(whole: &'a [u8], scheme: Scheme, rest: &'a [u8]) -> Result<Uri<'a>, Fault> {
+fn sip<'a>(
+    whole: &'a [u8],
+    scheme: Scheme,
+    rest: &'a [u8],
+    read_params: impl FnOnce(&'a [u8]) -> Result<Params<'a>, Fault>,
+) -> Result<Uri<'a>, Fault> {
     // The first `@`: a user part has none but escaped ones, and a second one makes the host invalid.
-    let (userinfo, rest) = match memchr::memchr(b'@', rest) {
+    let (userinfo, rest) = match memchr(b'@', rest) {
         None => (None, rest),
         Some(at) => {
             let (user, rest) = rest.split_at_checked(at).ok_or(Fault::Uri)?;
@@ -233,13 +255,13 @@ fn sip<'a>(whole: &'a [u8], scheme: Scheme, rest: &'a [u8]) -> Result<Uri<'a>, F
         None => (None, None),
         Some([]) => return Err(Fault::Uri),
         Some(userinfo) => {
-            let (user, password) = split(userinfo, b":");
+            let (user, password) = split(userinfo, memchr(b':', userinfo));
             (Some(user), password.split_first().map(|(_, text)| text))
         }
     };
-    let (host_port, rest) = split(rest, b";?");
+    let (host_port, rest) = split(rest, memchr2(b';', b'?', rest));
     let (host, port) = host_and_port(host_port).ok_or(Fault::Uri)?;
-    let (params, headers) = split(rest, b"?");
+    let (params, headers) = split(rest, memchr(b'?', rest));
     Ok(Uri {
         whole,
         scheme,
@@ -248,14 +270,13 @@ fn sip<'a>(whole: &'a [u8], scheme: Scheme, rest: &'a [u8]) -> Result<Uri<'a>, F
         host,
         port,
         host_port,
-        params: Params::parse(params)?,
+        params: read_params(params)?,
         headers: headers.split_first().map(|(_, text)| text),
     })
 }
 
-/// Cuts before the first of `ends`; the rest begins with it.
-fn split<'a>(text: &'a [u8], ends: &[u8]) -> (&'a [u8], &'a [u8]) {
-    let end = text.iter().position(|byte| ends.contains(byte));
+/// Cuts at `end`, if it was found; the rest begins with it.
+fn split(text: &[u8], end: Option<usize>) -> (&[u8], &[u8]) {
     text.split_at_checked(end.unwrap_or(text.len()))
         .unwrap_or((text, &[]))
 }
@@ -263,8 +284,8 @@ fn split<'a>(text: &'a [u8], ends: &[u8]) -> (&'a [u8], &'a [u8]) {
 /// A host and perhaps a port (RFC 3261 section 25.1, `hostport`).
 pub(super) fn host_and_port(text: &[u8]) -> Option<(&[u8], Option<u16>)> {
     let host_end = match text.first()? {
-        b'[' => memchr::memchr(b']', text)?.saturating_add(1),
-        _ => memchr::memchr(b':', text).unwrap_or(text.len()),
+        b'[' => memchr(b']', text)?.saturating_add(1),
+        _ => memchr(b':', text).unwrap_or(text.len()),
     };
     let (host, rest) = text.split_at_checked(host_end)?;
     let host = scan::trim(host);
@@ -287,8 +308,7 @@ fn is_host(host: &[u8]) -> bool {
     if host.first() == Some(&b'[') {
         return v6(host).is_some();
     }
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    !host.is_empty() && host.iter().all(is_name)
+    !host.is_empty() && Class::HOST.has_all(host)
 }
 
 fn v6(host: &[u8]) -> Option<Ipv6Addr> {

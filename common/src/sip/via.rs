@@ -38,6 +38,18 @@ impl<'a> Via<'a> {
     /// # Errors
     /// [`Fault::Via`] if it is none, [`Fault::TooManyParameters`].
     pub fn parse(whole: &'a [u8]) -> Result<Self, Fault> {
+        Self::read(whole, Params::parse)
+    }
+
+    /// What [`Self::parse`] has taken before: only looks for its parts.
+    pub(super) fn known(whole: &'a [u8]) -> Option<Self> {
+        Self::read(whole, |text| Ok(Params::known(text))).ok()
+    }
+
+    fn read(
+        whole: &'a [u8],
+        params: impl FnOnce(&'a [u8]) -> Result<Params<'a>, Fault>,
+    ) -> Result<Self, Fault> {
         let mut scanner = Scanner::new(whole);
         let is_sip = scanner.token().eq_ignore_ascii_case(b"SIP")
             && scanner.eat_separator(b'/')
@@ -49,9 +61,9 @@ impl<'a> Via<'a> {
         if !is_sip || transport.is_empty() || scanner.rest().len() == gap {
             return Err(Fault::Via);
         }
-        let sent_by = super::scan::trim(scanner.take_while(|byte| byte != b';'));
+        let sent_by = super::scan::trim(scanner.take_until(b';'));
         let (host, port) = uri::host_and_port(sent_by).ok_or(Fault::Via)?;
-        let params = Params::parse(scanner.rest()).map_err(|fault| {
+        let params = params(scanner.rest()).map_err(|fault| {
             if fault == Fault::TooManyParameters {
                 fault
             } else {

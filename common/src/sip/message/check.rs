@@ -1,6 +1,6 @@
 //! What every message must have, looked at once, so that whoever reads it later need not ask again.
 
-use super::index::Index;
+use super::index::{self, Index, Tags};
 use super::{Fault, Message, StartSpan};
 use crate::limits;
 use crate::sip::address::{Contact, NameAddr};
@@ -8,8 +8,8 @@ use crate::sip::name::Name;
 use crate::sip::scan::{self, Elements};
 use crate::sip::via::Via;
 
-/// Gives the end of the message.
-pub(super) fn whole(message: &Message) -> Result<usize, Fault> {
+/// Gives the end of the message, and what was found on the way.
+pub(super) fn whole(message: &Message) -> Result<(usize, Tags), Fault> {
     if let Some(fault) = message.index().start_fault {
         return Err(fault);
     }
@@ -25,7 +25,13 @@ pub(super) fn whole(message: &Message) -> Result<usize, Fault> {
     {
         return Err(Fault::CSeqMethod);
     }
-    end_of_body(message, seen.content_length)
+    let end = end_of_body(message, seen.content_length)?;
+    let span = |tag: &[u8]| index::span(message.span_of(tag).unwrap_or_default());
+    let tags = Tags {
+        from: span(seen.from_tag)?,
+        to: span(seen.to_tag)?,
+    };
+    Ok((end, tags))
 }
 
 fn end_of_body(message: &Message, content_length: Option<usize>) -> Result<usize, Fault> {
@@ -72,6 +78,8 @@ struct Seen<'a> {
     contacts: usize,
     from: Option<&'a [u8]>,
     to: Option<&'a [u8]>,
+    from_tag: &'a [u8],
+    to_tag: &'a [u8],
     call_id: Option<&'a [u8]>,
     cseq: Option<&'a [u8]>,
     max_forwards: Option<&'a [u8]>,
@@ -105,11 +113,13 @@ impl<'a> Seen<'a> {
             }
             Name::From => {
                 once(name, &mut self.from, value)?;
-                address(name, value)
+                self.from_tag = tag(name, value)?;
+                Ok(())
             }
             Name::To => {
                 once(name, &mut self.to, value)?;
-                address(name, value)
+                self.to_tag = tag(name, value)?;
+                Ok(())
             }
             Name::CallId => {
                 once(name, &mut self.call_id, value)?;
@@ -176,10 +186,10 @@ fn valid(name: Name, is_valid: bool) -> Result<(), Fault> {
     }
 }
 
-fn address(name: Name, value: &[u8]) -> Result<(), Fault> {
-    NameAddr::parse(value)
-        .map(drop)
-        .map_err(|fault| of(name, fault))
+/// The tag of an address; empty if it has none.
+fn tag(name: Name, value: &[u8]) -> Result<&[u8], Fault> {
+    let address = NameAddr::parse(value).map_err(|fault| of(name, fault))?;
+    Ok(address.tag().unwrap_or_default())
 }
 
 /// RFC 3261 section 20.34: a route has `<` and `>`.

@@ -25,6 +25,15 @@ pub(in crate::sip) struct Index {
     pub(super) headers: u16,
     pub(super) blank: u16,
     pub(super) body: u16,
+    /// `None` until every value that a message must have, and every address and Via in it, was found to be well-formed.
+    pub(super) tags: Option<Tags>,
+}
+
+/// The tags of From and To; empty if there are none.
+#[derive(Clone, Debug)]
+pub(super) struct Tags {
+    pub(super) from: Range<u16>,
+    pub(super) to: Range<u16>,
 }
 
 #[derive(Clone, Debug)]
@@ -80,6 +89,7 @@ fn read(head: &[u8]) -> Result<Index, Fault> {
                 headers,
                 blank: narrow(blank)?,
                 body: narrow(lines.at)?,
+                tags: None,
             });
         }
         if fields.len() == limits::SIP_HEADERS_MAX {
@@ -93,7 +103,7 @@ fn narrow(at: usize) -> Result<u16, Fault> {
     u16::try_from(at).map_err(|_| Fault::HeadTooLong)
 }
 
-fn span(of: Range<usize>) -> Result<Range<u16>, Fault> {
+pub(super) fn span(of: Range<usize>) -> Result<Range<u16>, Fault> {
     Ok(narrow(of.start)?..narrow(of.end)?)
 }
 

@@ -110,6 +110,7 @@ impl Message {
     #[must_use]
     pub fn uri(&self) -> Option<Uri<'_>> {
         match &self.index().start {
+            StartSpan::Request { uri, .. } if self.is_checked() => Uri::known(self.slice(uri)),
             StartSpan::Request { uri, .. } => Uri::parse(self.slice(uri)).ok(),
             StartSpan::Status { .. } => None,
         }
@@ -165,32 +166,43 @@ impl Message {
 
     /// All of them, the last hop first.
     pub fn vias(&self) -> impl Iterator<Item = Via<'_>> {
-        self.values(Name::Via).filter_map(|v| Via::parse(v).ok())
+        let via: fn(_) -> _ = if self.is_checked() {
+            Via::known
+        } else {
+            |value| Via::parse(value).ok()
+        };
+        self.values(Name::Via).filter_map(via)
     }
 
     /// `From`.
     #[must_use]
     pub fn from(&self) -> Option<NameAddr<'_>> {
-        NameAddr::parse(self.value(Name::From)?).ok()
+        self.addresses(Name::From).next()
     }
 
     /// `To`.
     #[must_use]
     pub fn to(&self) -> Option<NameAddr<'_>> {
-        NameAddr::parse(self.value(Name::To)?).ok()
+        self.addresses(Name::To).next()
     }
 
     /// The tag of `From`.
     #[must_use]
     #[expect(clippy::wrong_self_convention, reason = "`From` is the header")]
     pub fn from_tag(&self) -> Option<&[u8]> {
-        self.from()?.tag()
+        match &self.index().tags {
+            Some(tags) => Some(self.slice(&tags.from)).filter(|tag| !tag.is_empty()),
+            None => self.from()?.tag(),
+        }
     }
 
     /// The tag of `To`: within a dialog, if there is one.
     #[must_use]
     pub fn to_tag(&self) -> Option<&[u8]> {
-        self.to()?.tag()
+        match &self.index().tags {
+            Some(tags) => Some(self.slice(&tags.to)).filter(|tag| !tag.is_empty()),
+            None => self.to()?.tag(),
+        }
     }
 
     /// `Call-ID`.
@@ -227,7 +239,12 @@ impl Message {
 
     /// The values of a header of addresses, in order; those that can't be read are left out.
     pub fn addresses(&self, name: Name) -> impl Iterator<Item = NameAddr<'_>> {
-        self.values(name).filter_map(|v| NameAddr::parse(v).ok())
+        let address: fn(_) -> _ = if self.is_checked() && is_checked(name) {
+            NameAddr::known
+        } else {
+            |value| NameAddr::parse(value).ok()
+        };
+        self.values(name).filter_map(address)
     }
 
     /// `Contact`, in order.
@@ -329,6 +346,14 @@ impl Message {
     }
 }
 
+/// Headers of addresses that are looked at when a message is parsed.
+const fn is_checked(name: Name) -> bool {
+    matches!(
+        name,
+        Name::From | Name::Path | Name::RecordRoute | Name::Route | Name::ServiceRoute | Name::To
+    )
+}
+
 /// `1*DIGIT LWS Method` (RFC 3261 section 8.1.1.5).
 pub(super) fn cseq(value: &[u8]) -> Option<CSeq<'_>> {
     let mut scanner = Scanner::new(value);
@@ -348,7 +373,7 @@ pub(super) fn cseq(value: &[u8]) -> Option<CSeq<'_>> {
 
 fn replaces(value: &[u8]) -> Option<Replaces<'_>> {
     let mut scanner = Scanner::new(value);
-    let call_id = scan::trim(scanner.take_while(|byte| byte != b';'));
+    let call_id = scan::trim(scanner.take_until(b';'));
     let params = Params::parse(scanner.rest()).ok()?;
     let tag = |one, other| params.value(one).or_else(|| params.value(other));
     Some(Replaces {
