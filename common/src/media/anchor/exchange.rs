@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::leg::{Dialog, Leg, Offer, Progress};
+use super::leg::{Dialog, Leg, MessageKey, Offer, Progress};
 use super::{Exchange, OfferMethod, Refusal, Side, Step, Tools, Verdict};
 use crate::limits;
 use crate::sdp::body;
@@ -57,7 +57,8 @@ impl Leg {
             }
             Err(_) => return Verdict::Refuse(Refusal::Malformed),
         };
-        if let Some(verdict) = self.recall(exchange) {
+        let key = MessageKey::of(exchange);
+        if let Some(verdict) = self.recall(&key) {
             return verdict;
         }
         let text = exchange.body.get(place.description.clone());
@@ -70,7 +71,7 @@ impl Leg {
             Ok(None) => Verdict::Strip,
             Err(refusal) => return Verdict::Refuse(refusal),
         };
-        self.remember(exchange, &verdict);
+        self.remember(key, &verdict);
         verdict
     }
 

@@ -133,7 +133,7 @@ pub(super) struct Stream {
 
 /// What makes a message the same as an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct MessageKey {
+pub(super) struct MessageKey {
     from: Side,
     method: OfferMethod,
     step: Option<bool>,
@@ -143,7 +143,7 @@ struct MessageKey {
 }
 
 impl MessageKey {
-    fn of(exchange: &Exchange<'_>) -> Self {
+    pub(super) fn of(exchange: &Exchange<'_>) -> Self {
         Self {
             from: exchange.from,
             method: exchange.method,
@@ -178,17 +178,15 @@ impl Leg {
     }
 
     /// The verdict that the same message got before.
-    pub(super) fn recall(&self, exchange: &Exchange<'_>) -> Option<Verdict> {
-        let key = MessageKey::of(exchange);
-        let known = self.memory.iter().find(|(known, _)| *known == key);
+    pub(super) fn recall(&self, key: &MessageKey) -> Option<Verdict> {
+        let known = self.memory.iter().find(|(known, _)| known == key);
         known.map(|(_, verdict)| verdict.clone())
     }
 
-    pub(super) fn remember(&mut self, exchange: &Exchange<'_>, verdict: &Verdict) {
+    pub(super) fn remember(&mut self, key: MessageKey, verdict: &Verdict) {
         if self.memory.len() >= limits::ANCHORED_MESSAGES_KEPT {
             self.memory.pop_front();
         }
-        let key = MessageKey::of(exchange);
         self.memory.push_back((key, verdict.clone()));
     }
 
