@@ -76,6 +76,9 @@ struct OneLine<'a, 'w>(&'a mut Writer<'w>);
 
 impl fmt::Write for OneLine<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return self.0.write_str(text);
+        }
         for part in text.split_inclusive(char::is_control) {
             let plain = part.trim_end_matches(char::is_control);
             self.0.write_str(plain)?;
