@@ -785,7 +785,10 @@ pub const MEDIA_COMMANDS_MAX: usize = 4096;
 pub const MEDIA_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Between a change of media and what follows from it for ports, which is done together for all calls: far shorter than the
 /// spare ones last.
-pub const MEDIA_DESK_PAUSE: Duration = Duration::from_millis(20);
+pub const MEDIA_DESK_PAUSE: Duration = Duration::from_millis(60);
+/// The same once ports are to be made.
+pub const MEDIA_DESK_PAUSE_PORTS: Duration = Duration::from_millis(20);
+const _: () = assert!(MEDIA_DESK_PAUSE_PORTS.as_millis() < MEDIA_DESK_PAUSE.as_millis());
 /// Orders after which the media engine is woken at once, not when the pause is over.
 pub const MEDIA_ORDERS_AT_ONCE: usize = MEDIA_ORDERS_MAX / 8;
 /// Public ports that edge-e has not answered for after this time are asked for again.

@@ -159,13 +159,14 @@ impl Media {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                told = self.happened.recv() => match told {
-                    Some(told) => self.desk.lock().happened(told),
+                told = self.happened.recv() => {
                     // The engine has said why.
-                    None => return,
-                },
+                    let Some(told) = told else { return };
+                    self.desk.lock().happened(told);
+                    continue;
+                }
                 // A call changes several things in a row: they are done together.
-                () = self.desk.changed() => tokio::time::sleep(limits::MEDIA_DESK_PAUSE).await,
+                () = self.desk.changed() => self.desk.pause().await,
                 _ = tick.tick() => {}
             }
             let is_stocked = self.desk.tick(clock::now());

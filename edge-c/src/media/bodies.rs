@@ -27,22 +27,15 @@ impl BodyAnchor for Bodies {
 
     fn ended(&mut self, call: CallKey, how: CallEnd) {
         self.0.lock().end(call, reason(how));
-        self.note_change();
+        self.0.note_due();
     }
 }
 
 impl Bodies {
     fn pass(&self, context: &BodyContext<'_>, body: &Bytes, step: Step) -> BodyVerdict {
         let verdict = self.verdict(context, body, step);
-        self.note_change();
+        self.0.note_due();
         verdict
-    }
-
-    /// Ports may have been taken, so that others must be made ready.
-    fn note_change(&self) {
-        if self.0.lock().is_due() {
-            self.0.note_change();
-        }
     }
 
     fn verdict(&self, context: &BodyContext<'_>, body: &Bytes, step: Step) -> BodyVerdict {

@@ -41,6 +41,8 @@ pub(super) struct SharedDesk {
     desk: Arc<Mutex<Desk>>,
     /// Ports have been taken or come back, or edge-e has said something.
     changed: Arc<Notify>,
+    /// Ports are to be made.
+    wanting: Arc<Notify>,
 }
 
 impl std::fmt::Debug for SharedDesk {
@@ -55,6 +57,7 @@ impl SharedDesk {
         Self {
             desk: Arc::new(Mutex::new(Desk::new(config, dead, metrics))),
             changed: Arc::default(),
+            wanting: Arc::default(),
         }
     }
 
@@ -65,6 +68,19 @@ impl SharedDesk {
     /// Says that a tick has something to do.
     pub(super) fn note_change(&self) {
         self.changed.notify_one();
+    }
+
+    /// As [`Self::note_change`], if a tick has anything to do.
+    pub(super) fn note_due(&self) {
+        let mut desk = self.lock();
+        let (is_due, is_wanting) = (desk.is_due(), desk.anchor.supply().is_wanting());
+        drop(desk);
+        if is_due {
+            self.changed.notify_one();
+        }
+        if is_wanting {
+            self.wanting.notify_one();
+        }
     }
 
     /// Passes on what has changed and makes ports: one pair at a time, so that SIP never waits for more. Whether a first
@@ -80,6 +96,18 @@ impl SharedDesk {
     /// Until something has changed.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// Lets other changes come, less long if ports are to be made: a burst of calls needs them.
+    pub(super) async fn pause(&self) {
+        let ports = async {
+            self.wanting.notified().await;
+            tokio::time::sleep(limits::MEDIA_DESK_PAUSE_PORTS).await;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(limits::MEDIA_DESK_PAUSE) => {}
+            () = ports => {}
+        }
     }
 
     /// An edge-e says something about its ports.
