@@ -56,9 +56,9 @@ pub const TLS_HANDSHAKE_BYTES_MAX: usize = 96 * 1024;
 pub const TLS_TICKET_BYTES_MAX: usize = 16 * 1024;
 /// The longest record of any version, with its head (RFC 5246 section 6.2.3).
 pub const TLS_RECORD_BYTES_MAX: usize = 5 + 16 * 1024 + 2048;
-/// Records that are made, and sent by one system call, where long answers cross. With twice as many a download costs no
-/// less, and one whose reader has stopped holds twice as much.
-pub const TLS_BATCH_RECORDS: usize = 4;
+/// Records that are made, and sent by one system call, where long answers cross. The system hands on at most 64 KiB at a time,
+/// heads included: of four full records a piece of 150 octets would be left over, and wake the peer for itself.
+pub const TLS_BATCH_RECORDS: usize = 3;
 /// What is read at a time: as many full records of TLS 1.3, to the octet, so that of a long answer no piece of a record is
 /// left over to be kept.
 pub const TLS_READ_BYTES_MAX: usize = TLS_BATCH_RECORDS * (5 + 16 * 1024 + 1 + 16);
