@@ -133,6 +133,10 @@ fn a_call_outlives_a_link_that_was_dead() {
     let keys = keys_of(&talk.answer).unwrap();
     assert!(hears(&inner, None, ALICE), "{}", scene.logs());
     assert!(hears(&outer, Some(&keys), DESK), "{}", scene.logs());
+    // Media has a way of its own, which may be back before that of signalling.
+    let pair = &mut scene.stage().pair;
+    pair.edges[0].wait_ready().unwrap();
+    pair.cores[0].wait_ready().unwrap();
     let (mut alice, _) = scene.agent(ALICE);
     assert_eq!(alice.register(300).unwrap().status(), Some(200));
     scenario::bye(&mut desk, &mut talk.called, &mut alice);
