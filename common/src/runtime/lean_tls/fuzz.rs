@@ -29,7 +29,7 @@ use crate::tls::config::{Certificates, provider};
 /// What is said reaches the other side as it was and in its order, whatever pieces it comes in and whatever else is on
 /// the wire; what is forged is an error, and nothing grows.
 ///
-/// The first octet says which side and version, the second how the wire cuts; then steps of two octets.
+/// The first octet says which side and version and whether the connection is busy, the second how the wire cuts; then steps of two octets.
 ///
 /// # Panics
 /// If not.
@@ -119,7 +119,7 @@ impl Play {
         wire.lock().piece = piece;
         Some(Self {
             wire,
-            lean,
+            lean: if shape & 4 == 0 { lean } else { lean.busy() },
             peer,
             said: Vec::new(),
             arrived: 0,
