@@ -21,6 +21,28 @@ impl<K> Default for Deadlines<K> {
 }
 
 impl<K: Copy + Ord> Deadlines<K> {
+    /// When `key` ends; `None` if nothing is known of it.
+    pub fn get(&self, key: &K) -> Option<UnixTime> {
+        self.ends.get(key).copied()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// All of them, the first to end first.
+    pub fn iter(&self) -> impl Iterator<Item = (UnixTime, K)> + '_ {
+        self.order.iter().copied()
+    }
+
     /// Has `key` end then, and not when it was to end before.
     pub fn set(&mut self, key: K, end: UnixTime) {
         self.remove(key);
@@ -37,8 +59,14 @@ impl<K: Copy + Ord> Deadlines<K> {
 
     /// The first of those that end by `now`, which is forgotten with that.
     pub fn pop_due(&mut self, now: UnixTime) -> Option<K> {
-        let (_, key) = self.order.first().copied().filter(|(end, _)| *end <= now)?;
-        self.remove(key);
+        self.order.first().filter(|(end, _)| *end <= now)?;
+        self.pop_first()
+    }
+
+    /// The first to end, which is forgotten with that.
+    pub fn pop_first(&mut self) -> Option<K> {
+        let (_, key) = self.order.pop_first()?;
+        self.ends.remove(&key);
         Some(key)
     }
 }
@@ -57,6 +85,20 @@ mod tests {
         assert_eq!(deadlines.pop_due(UnixTime(9)), Some("early"));
         assert_eq!(deadlines.pop_due(UnixTime(9)), Some("late"));
         assert_eq!(deadlines.pop_due(UnixTime(9)), None);
+    }
+
+    #[test]
+    fn whatever_their_time_the_first_to_end_comes_first() {
+        let mut deadlines = Deadlines::default();
+        deadlines.set("late", UnixTime(9));
+        deadlines.set("early", UnixTime(5));
+
+        let all: Vec<_> = deadlines.iter().collect();
+        assert_eq!(all, [(UnixTime(5), "early"), (UnixTime(9), "late")]);
+        assert_eq!(deadlines.pop_first(), Some("early"));
+        assert_eq!(deadlines.get(&"early"), None);
+        assert_eq!(deadlines.get(&"late"), Some(UnixTime(9)));
+        assert_eq!((deadlines.len(), deadlines.is_empty()), (1, false));
     }
 
     #[test]

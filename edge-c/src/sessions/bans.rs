@@ -1,11 +1,11 @@
 //! Whom any edge-e refuses, as far as this node has heard: addresses, and users at an address. Decides about nobody: edge-e's
 //! jails do.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::limits;
+use common::policy::deadlines::Deadlines;
 use common::policy::jail::{Ban, UserTag};
 use common::time::UnixTime;
 
@@ -27,8 +27,7 @@ struct Known {
 
 #[derive(Debug)]
 struct List {
-    until: BTreeMap<Whom, UnixTime>,
-    order: BTreeSet<(UnixTime, Whom)>,
+    ends: Deadlines<Whom>,
     max: usize,
 }
 
@@ -67,8 +66,8 @@ impl Bans {
     /// Whether everybody at an address is refused, or this user.
     pub(super) fn is_banned(&self, network: IpAddr, user: Option<UserTag>, now: UnixTime) -> bool {
         let mut known = self.known();
-        let until = known.list(user).until.get(&(network, user));
-        until.is_some_and(|until| *until > now)
+        let until = known.list(user).ends.get(&(network, user));
+        until.is_some_and(|until| until > now)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -86,10 +85,9 @@ impl Known {
 }
 
 impl List {
-    const fn new(max: usize) -> Self {
+    fn new(max: usize) -> Self {
         Self {
-            until: BTreeMap::new(),
-            order: BTreeSet::new(),
+            ends: Deadlines::default(),
             max,
         }
     }
@@ -97,40 +95,30 @@ impl List {
     fn learn(&mut self, ban: Ban, now: UnixTime) -> bool {
         let (whom, until) = ((ban.network, ban.user), ban.until);
         self.expire(now);
-        let before = self.until.get(&whom).copied();
+        let before = self.ends.get(&whom);
         // Edges that tell each other of one ban would round it up for ever.
         let is_news = before.is_none_or(|before| until.since(before) > limits::BAN_SLACK);
         if until <= now || !is_news {
             return false;
         }
-        if let Some(before) = before {
-            self.order.remove(&(before, whom));
-        }
-        while self.order.len() >= self.max
-            && let Some((_, first)) = self.order.pop_first()
-        {
-            self.until.remove(&first);
-        }
-        self.until.insert(whom, until);
-        self.order.insert((until, whom));
+        // One that goes on for longer pushes nobody out.
+        self.ends.remove(whom);
+        while self.ends.len() >= self.max && self.ends.pop_first().is_some() {}
+        self.ends.set(whom, until);
         true
     }
 
     fn bans(&self) -> impl Iterator<Item = Ban> + '_ {
-        self.order.iter().map(|(until, (network, user))| Ban {
-            network: *network,
-            user: *user,
-            until: *until,
+        let all = self.ends.iter();
+        all.map(|(until, (network, user))| Ban {
+            network,
+            user,
+            until,
         })
     }
 
     fn expire(&mut self, now: UnixTime) {
-        while let Some((until, whom)) = self.order.first().copied()
-            && until <= now
-        {
-            self.order.remove(&(until, whom));
-            self.until.remove(&whom);
-        }
+        while self.ends.pop_due(now).is_some() {}
     }
 }
 
