@@ -158,6 +158,7 @@ impl Front {
         }
     }
 
+    /// What comes of a TLS handshake within its time; counted and told of.
     async fn handshake(&self, arrived: Arrived) -> Option<Established> {
         let Arrived {
             stream,
@@ -166,7 +167,14 @@ impl Front {
             drain,
         } = arrived;
         let accepting = lean_tls::accept(stream, &self.tls);
-        let (stream, agreed) = self.shake(accepting, peer).await?;
+        let handshake = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, accepting)
+            .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+        let outcome = HandshakeOutcome::of(&handshake);
+        self.metrics.handshakes.of(self.listener, outcome).inc();
+        let (stream, agreed) = handshake
+            .inspect_err(|error| tracing::debug!(side = "downstream", client = %peer_text(peer), reason = %error, "TLS failed"))
+            .ok()?;
         Some(Established {
             stream,
             agreed,
@@ -174,22 +182,6 @@ impl Front {
             local,
             drain,
         })
-    }
-
-    /// What comes of a TLS handshake within its time; counted and told of.
-    pub(crate) async fn shake<T>(
-        &self,
-        accepting: impl Future<Output = std::io::Result<T>>,
-        peer: SocketAddr,
-    ) -> Option<T> {
-        let handshake = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, accepting)
-            .await
-            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-        let outcome = HandshakeOutcome::of(&handshake);
-        self.metrics.handshakes.of(self.listener, outcome).inc();
-        handshake
-            .inspect_err(|error| tracing::debug!(side = "downstream", client = %peer_text(peer), reason = %error, "TLS failed"))
-            .ok()
     }
 }
 
